@@ -1,0 +1,64 @@
+/*
+ * pass.h: from expressions to numbers. sx_plan_new cuts the graph below some outputs at its pixel sums
+ * and image sums; sx_plan_run walks the dump as often as the plan says (once, unless a sum is used
+ * inside another sum's pixels) and evaluates the rest, the epilogue, in double on the sums it kept.
+ *
+ * The bits of a result depend on the dump and the expression alone: not on threads, ISA level, other
+ * outputs of the plan, or how many configurations share it (decisions 9-14).
+ */
+#ifndef SX_PASS_H
+#define SX_PASS_H
+
+#include "base/cpu.h"
+#include "base/pool.h"
+#include "dump/dump.h"
+#include "graph/graph.h"
+
+typedef struct sx_plan sx_plan;
+
+/* Outputs: nodes over subsets of {sweep, N, L, C}, or pixel nodes (axis P) if map_image is an image
+ * index (0-based) and not SIZE_MAX: those are then materialised for that one image.
+ * dump_slot: the dump number in the nodes. The graph and dump must outlive the plan. */
+sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_id *out, size_t n_out,
+                   size_t map_image, sx_plan **plan, sx_error *er);
+void sx_plan_free(sx_plan *p);
+
+typedef struct sx_plan_info {
+    size_t passes;
+    size_t n_sums;               /* pixel sums over all passes */
+    const sx_id *sum;            /* the nodes, in pass order */
+    const size_t *sum_pass;      /* 0-based pass of each */
+    const sx_axes *pass_axes;    /* per output: sweep axes inside its pixel sums; its others are free */
+    size_t stat_doubles;         /* kept per image and pass, largest pass */
+    uint64_t bytes;              /* read from the dump, all passes */
+} sx_plan_info;
+const sx_plan_info *sx_plan_get_info(const sx_plan *p);
+
+typedef struct sx_run_opts {
+    sx_pool *pool;               /* required */
+    sx_isa isa;                  /* sx_isa_best() normally */
+    bool use_double;             /* precision = "double" */
+    size_t mem;                  /* bytes for buffers and kept statistics; 0 = a default; beyond a quarter of it statistics spill */
+    /* Called on the calling thread between waves; returning false interrupts. done, total: pixels. */
+    bool (*progress)(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total);
+    void *progress_arg;
+} sx_run_opts;
+
+typedef struct sx_array {
+    double *v;
+    size_t n;
+    sx_axes axes;                /* order of the dimensions: sweep axes ascending, N, L, C, (P of the mapped image) */
+} sx_array;
+
+typedef struct sx_result {
+    size_t n_out;
+    sx_array *out;
+    uint64_t pixels_valid;       /* of the dump, when a pass counted them; else 0 */
+    uint64_t pixels_masked;      /* non-finite pixels left out (skip_nonfinite) */
+    size_t passes;
+} sx_result;
+
+sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er);
+void sx_result_free(sx_result *r);
+
+#endif
