@@ -21,3 +21,7 @@
 #define F_SQRT(x) sqrt(x)
 #define F_ABS(x) fabs(x)
 #define F_FLOOR(x) floor(x)
+#undef F_EXP_NEG
+#undef F_LOG1P_POS
+#define F_EXP_NEG(x) sx_exp_neg(x)
+#define F_LOG1P_POS(x) sx_log1p(x)

@@ -21,3 +21,7 @@
 #define F_SQRT(x) sqrtf(x)
 #define F_ABS(x) fabsf(x)
 #define F_FLOOR(x) floorf(x)
+#undef F_EXP_NEG
+#undef F_LOG1P_POS
+#define F_EXP_NEG(x) sx_expf_neg(x)
+#define F_LOG1P_POS(x) sx_log1pf_pos(x)

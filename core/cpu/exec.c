@@ -1,0 +1,423 @@
+/* exec.c: runs a compiled program over one block: labels of a stage, then every instruction, then the next stage. */
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cpu/tile_impl.h"
+
+typedef struct run {
+    const sx_prog *p;
+    const sx_kernels *k;
+    sx_block *b;
+    char *scratch;
+    sx_lab lab;
+    int32_t *seen;             /* [classes + 1] number of the last tile that held the label */
+    int32_t tile_no;
+    size_t at, count, n;       /* stage: first pixel, pixels, pixels rounded up to 16 */
+} run;
+
+/* -- Where a pixel is ------------------------------------------------------------------------------- */
+
+void sx_pixel_text(const sx_dump *d, size_t image, size_t px, char *buf, size_t size)
+{
+    const sx_dump_info *info = sx_dump_get_info(d);
+    const char *name = sx_dump_image_name(d, image);
+    size_t dim[3] = {1, 1, 1}, x[3];
+    char at[96];
+    sx_dump_dims(d, image, dim);
+    for (size_t i = info->n_dims; i-- > 0; px /= dim[i]) x[i] = dim[i] ? px % dim[i] : 0;
+    if (info->n_dims == 1) snprintf(at, sizeof at, "x=%zu", x[0]);
+    else if (info->n_dims == 2) snprintf(at, sizeof at, "y=%zu x=%zu", x[0], x[1]);
+    else snprintf(at, sizeof at, "z=%zu y=%zu x=%zu", x[0], x[1], x[2]);
+    snprintf(buf, size, name ? "image %zu \"%s\" %s" : "image %zu%s %s", image + 1, name ? name : "", at);
+}
+
+/* -- Labels of a stage ------------------------------------------------------------------------------ */
+
+static int64_t label_at(const sx_image *im, sx_dtype t, size_t i)
+{
+    switch (t) {
+    case SX_I8: return ((const int8_t *)im->labels)[i];
+    case SX_U8: return ((const uint8_t *)im->labels)[i];
+    case SX_I16: return ((const int16_t *)im->labels)[i];
+    case SX_U16: return ((const uint16_t *)im->labels)[i];
+    case SX_I32: return ((const int32_t *)im->labels)[i];
+    case SX_U32: return ((const uint32_t *)im->labels)[i];
+    case SX_I64: return ((const int64_t *)im->labels)[i];
+    case SX_U64: {
+        uint64_t v = ((const uint64_t *)im->labels)[i];
+        return v > INT64_MAX ? INT64_MAX : (int64_t)v;
+    }
+    default: return -1;
+    }
+}
+
+static sx_err bad_label(const run *r, size_t px, int64_t v, sx_error *er)
+{
+    const sx_dump_info *info = sx_dump_get_info(r->b->dump);
+    char at[256];
+    sx_pixel_text(r->b->dump, r->b->index, px, at, sizeof at);
+    sx_fail(er, SX_EDATA, "%s: label %" PRId64 " is no class: logits have %zu classes (0..%zu)\n  first at %s", info->path, v,
+            info->classes, info->classes - 1, at);
+    sx_hint(er, "if it means \"leave out\", say so: segx.open(path, {ignore_index = %" PRId64 "})", v);
+    return SX_EDATA;
+}
+
+#define COPY_LABELS(type, wide)                                              \
+    do {                                                                     \
+        const type *s = (const type *)im->labels + r->at;                    \
+        for (size_t i = 0; i < r->count; i++)                                \
+            lab[i] = (wide)s[i] < (wide)C ? (int32_t)s[i] : -1;              \
+    } while (0)
+
+static sx_err read_labels(run *r, sx_error *er)
+{
+    const sx_image *im = r->b->image;
+    const sx_dump_info *info = r->p->info;
+    const uint32_t C = (uint32_t)r->p->classes;
+    int32_t *lab = r->lab.lab, any = 0;
+    switch (info->labels_type) {              /* a class goes straight; all else is looked up below */
+    case SX_U8: COPY_LABELS(uint8_t, uint32_t); break;
+    case SX_I8: COPY_LABELS(int8_t, uint32_t); break;
+    case SX_U16: COPY_LABELS(uint16_t, uint32_t); break;
+    case SX_I16: COPY_LABELS(int16_t, uint32_t); break;
+    case SX_U32: COPY_LABELS(uint32_t, uint32_t); break;
+    case SX_I32: COPY_LABELS(int32_t, uint32_t); break;
+    case SX_U64: COPY_LABELS(uint64_t, uint64_t); break;
+    default: COPY_LABELS(int64_t, uint64_t); break;
+    }
+    for (size_t i = 0; i < r->count; i++) any |= lab[i];
+    bool class_ignored = false;               /* an ignored value may also be a class */
+    for (size_t j = 0; j < info->n_ignore; j++)
+        class_ignored |= info->ignore[j] >= 0 && (uint64_t)info->ignore[j] < C;
+    for (size_t i = 0; (any < 0 || class_ignored) && i < r->count; i++) {
+        if (lab[i] >= 0 && !class_ignored) continue;
+        int64_t v = label_at(im, info->labels_type, r->at + i);
+        bool ignored = false;
+        for (size_t j = 0; j < info->n_ignore; j++) ignored |= info->ignore[j] == v;
+        if (ignored) lab[i] = (int32_t)C;
+        else if (lab[i] < 0) return bad_label(r, r->at + i, v, er);
+    }
+    for (size_t i = r->count; i < r->p->P; i++) lab[i] = (int32_t)C;
+    return SX_EOK;
+}
+
+/* Value of one logit as a double, for checks. */
+static double logit_at(const run *r, size_t c, size_t px)
+{
+    const sx_image *im = r->b->image;
+    sx_src one = {.type = r->p->info->logits_type, .p_stride = 1, .n_px = 1};
+    size_t i = c * im->c_stride + px * im->p_stride;
+    double d[SX_LANES];
+    const sx_kernels *k = sx_kernels_get(SX_ISA_BASE, true);
+    one.x = (const char *)im->logits + i * sx_dtype_size(one.type);
+    k->load(d, &one, 0, SX_LANES);
+    return d[0];
+}
+
+/* NaN and +inf are no logits; -inf is fine (a class that cannot be). */
+static bool finite_pixel(const run *r, size_t px)
+{
+    size_t channels = r->p->info->activation == SX_SIGMOID1 ? 1 : r->p->classes;
+    for (size_t c = 0; c < channels; c++) {
+        double v = logit_at(r, c, px);
+        if (isnan(v) || v == INFINITY) return false;
+    }
+    return true;
+}
+
+static sx_err check_finite(const run *r, sx_error *er)
+{
+    size_t bad = 0, first = 0;
+    for (size_t i = 0; i < r->count; i++) {
+        if (r->lab.lab[i] >= (int32_t)r->p->classes || finite_pixel(r, r->at + i)) continue;
+        if (!bad++) first = r->at + i;
+    }
+    if (!bad) return SX_EOK;
+    char at[256];
+    sx_pixel_text(r->b->dump, r->b->index, first, at, sizeof at);
+    sx_fail(er, SX_EDATA, "%s: logits are not finite\n  first at %s", r->p->info->path, at);
+    sx_hint(er, "open with nonfinite = \"skip\" to leave such pixels out (they are counted), or mend the network's output");
+    return SX_EDATA;
+}
+
+static void mask_nonfinite(run *r)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->lab.lab[i] < (int32_t)r->p->classes && !finite_pixel(r, r->at + i)) {
+            r->lab.lab[i] = (int32_t)r->p->classes;
+            r->b->masked++;
+        }
+}
+
+/* What sums want to know about the labels of a stage, once for all sums. */
+static void survey_labels(run *r)
+{
+    sx_lab *l = &r->lab;
+    const int32_t C = (int32_t)l->classes;
+    for (size_t g = 0; g < r->p->P / SX_LANES; g++) {
+        const int32_t *y = l->lab + g * SX_LANES;
+        int32_t differ = 0;
+        for (int i = 1; i < SX_LANES; i++) differ |= y[i] ^ y[0];
+        l->group[g] = differ ? -1 : y[0];
+    }
+    for (size_t t = 0; t < l->tiles; t++) {
+        int32_t k = 0, *present = l->present + t * l->max_present, invalid = 0;
+        r->tile_no++;
+        for (size_t g = t * (SX_TILE / SX_LANES); g < (t + 1) * (SX_TILE / SX_LANES); g++) {
+            const int32_t *y = l->lab + g * SX_LANES;
+            for (int i = 0, m = l->group[g] < 0 ? SX_LANES : 1; i < m; i++) {
+                int32_t weight = l->group[g] < 0 ? 1 : SX_LANES;
+                if (y[i] >= C) {
+                    invalid += weight;
+                } else if (r->seen[y[i]] != r->tile_no) {
+                    r->seen[y[i]] = r->tile_no;
+                    present[k++] = y[i];
+                }
+            }
+        }
+        l->n_present[t] = k;
+        l->all_valid[t] = invalid == 0;
+        r->b->valid += (uint64_t)(SX_TILE - invalid);
+    }
+}
+
+/* -- Instructions -------------------------------------------------------------------------------------- */
+
+static void *place_of(const run *r, const ins *in, int a, sx_id id, size_t k)
+{
+    const val *v = &r->p->val[id];
+    size_t off = v->off + (in->proj[a] ? in->proj[a][k] : 0);
+    const char *base = v->outside ? (const char *)r->b->imports_t : r->scratch;
+    return (void *)(uintptr_t)(base + off * r->k->size);
+}
+
+static const double *import_of(const run *r, const ins *in, int a, sx_id id, size_t k)
+{
+    return r->b->imports + r->p->val[id].off + (in->proj[a] ? in->proj[a][k] : 0);
+}
+
+/* Elementwise over rows: an argument moves by P per class when it is a plane, by one number when it is a class vector. */
+static void run_ew(const run *r, const ins *in, size_t k)
+{
+    const size_t es = r->k->size;
+    const val *dst = &r->p->val[in->id];
+    char *d = place_of(r, in, 3, in->id, k), *x[3] = {NULL, NULL, NULL};
+    size_t step[3] = {0, 0, 0};
+    unsigned scalars = 0;
+    bool flat = dst->kind == V_PLANE && r->n == r->p->P;   /* planes and numbers only: one long row */
+    for (int a = 0; a < 3 && in->arg[a]; a++) {
+        const val *v = &r->p->val[in->arg[a]];
+        x[a] = place_of(r, in, a, in->arg[a], k);
+        step[a] = v->kind == V_PLANE ? r->p->P * es : v->kind == V_VEC ? es : 0;
+        if (v->kind == V_SCALAR || v->kind == V_VEC) scalars |= 1u << a;
+        if (v->kind == V_ROW || v->kind == V_VEC) flat = false;
+    }
+    size_t rows = flat || dst->kind != V_PLANE ? 1 : r->p->classes;
+    size_t n = flat ? r->p->classes * r->p->P : r->n;
+    for (size_t c = 0; c < rows; c++) {
+        r->k->ew[in->op](d, x[0], x[1], x[2], n, scalars);
+        d += r->p->P * es;
+        for (int a = 0; a < 3; a++)
+            if (x[a]) x[a] += step[a];
+    }
+}
+
+static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
+{
+    const sx_image *im = r->b->image;
+    const sx_dump_info *info = r->p->info;
+    const size_t es = r->k->size, skip = info->activation == SX_SIGMOID1;
+    char *d = place_of(r, in, 3, in->id, k);
+    sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(info->logits_type),
+                .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count};
+    bool odd = false;
+    if (skip) r->k->fill(d, 0, r->n);
+    for (size_t c = skip; c < r->p->classes; c++) {
+        odd |= r->k->load(d + c * r->p->P * es, &s, c - skip, r->n);
+        if (info->activation == SX_PROBS) r->k->log_prob(d + c * r->p->P * es, r->n);
+    }
+    return odd ? check_finite(r, er) : SX_EOK;
+}
+
+static sx_err run_tgt(const run *r, const ins *in, size_t k, sx_error *er)
+{
+    const sx_prog *p = r->p;
+    const sx_node *n = sx_node_get(p->g, in->id);
+    const val *v = &p->val[in->id];
+    void *rows = place_of(r, in, 3, in->id, k), *e = NULL;
+    if (v->plane) {
+        const val *pl = &p->val[v->plane];
+        e = r->scratch + (pl->off + (pl->kept ? k * pl->step : 0)) * r->k->size;
+    }
+    sx_src s;
+    if (sx_tgt_direct(p, n)) {
+        const sx_image *im = r->b->image;
+        s = (sx_src){.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(p->info->logits_type),
+                     .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count};
+    } else {
+        s = (sx_src){.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64,
+                     .c_stride = p->P, .p_stride = 1, .n_px = r->n};
+    }
+    bool odd = r->k->tgt(&s, p->classes, r->lab.lab, r->n, p->P, rows, e, r->scratch + p->at_tmp);
+    return odd && sx_tgt_direct(p, n) ? check_finite(r, er) : SX_EOK;
+}
+
+static void run_pick(const run *r, const ins *in, size_t k)
+{
+    const val *v = &r->p->val[in->arg[0]];
+    void *d = place_of(r, in, 3, in->id, k), *x = place_of(r, in, 0, in->arg[0], k);
+    void *y = place_of(r, in, 1, in->arg[1], k);
+    if (v->kind == V_PLANE) r->k->pick(d, x, y, r->p->classes, r->p->P, r->n);
+    else if (v->kind == V_MAT) r->k->pick_mat(d, x, y, r->p->classes, r->p->P, r->n);
+    else r->k->pick_vec(d, x, y, r->p->classes, r->n);
+}
+
+/* Rows that the powers of a basis will read: it depends on the exponents' values only in what is computed, not in results. */
+static unsigned basis_need(const run *r, sx_id basis)
+{
+    unsigned need = 0;
+    const sx_prog *p = r->p;
+    for (size_t i = 0; i < p->n_ins && need != 3; i++) {
+        const ins *in = &p->ins[i];
+        if (in->op != SX_OP_powb || in->arg[0] != basis) continue;
+        const val *g = &p->val[in->arg[1]];
+        size_t n = sx_axes_count(p->g, g->axes) * g->step;
+        for (size_t j = 0; j < n; j++) {
+            double gamma = r->b->imports[g->off + j];
+            need |= sx_on_lattice(gamma) ? 1u : 2u;
+        }
+    }
+    return need;
+}
+
+static void run_basis(const run *r, const ins *in, size_t k)
+{
+    const val *x = &r->p->val[in->arg[0]];
+    const size_t es = r->k->size, rows = x->kind == V_PLANE ? r->p->classes : 1;
+    char *d = place_of(r, in, 3, in->id, k), *s = place_of(r, in, 0, in->arg[0], k);
+    unsigned need = basis_need(r, in->id);
+    for (size_t c = 0; c < rows; c++)
+        r->k->basis(d + c * SX_BASIS_ROWS * r->p->P * es, s + c * r->p->P * es, need, r->p->P, r->n);
+}
+
+static void run_powb(const run *r, const ins *in, size_t k)
+{
+    const val *dst = &r->p->val[in->id], *base = &r->p->val[in->arg[0]], *g = &r->p->val[in->arg[1]];
+    const size_t es = r->k->size, rows = dst->kind == V_PLANE ? r->p->classes : 1;
+    const bool plane = base->rows > SX_BASIS_ROWS;
+    char *d = place_of(r, in, 3, in->id, k), *b = place_of(r, in, 0, in->arg[0], k);
+    const double *gamma = import_of(r, in, 1, in->arg[1], k);
+    for (size_t c = 0; c < rows; c++)
+        r->k->powb(d + c * r->p->P * es, b + (plane ? c * SX_BASIS_ROWS * r->p->P * es : 0),
+                   gamma[g->kind == V_VEC ? c : 0], r->p->P, r->n);
+}
+
+/* The row that a sum reads: an import under a sum is spread first. */
+static void run_sum(const run *r, const ins *in, size_t k)
+{
+    const sx_prog *p = r->p;
+    const val *v = &p->val[in->arg[0]];
+    const size_t C = p->classes, es = r->k->size;
+    const char *x = place_of(r, in, 0, in->arg[0], k);
+    void *lanes = r->scratch + p->at_lanes;
+    if (in->op == SX_OP_psum) {
+        size_t rows = v->kind == V_PLANE ? C : 1;
+        double *acc = r->b->cell + in->stat + k * rows;
+        for (size_t c = 0; c < rows; c++) r->k->sum(x + c * p->P * es, &r->lab, acc + c);
+    } else if (v->kind == V_PLANE) {                /* [label][class] */
+        double *acc = r->b->cell + in->stat + k * C * C;
+        for (size_t c = 0; c < C; c++) r->k->sum_by(x + c * p->P * es, &r->lab, lanes, acc + c, C);
+    } else {
+        r->k->sum_by(x, &r->lab, lanes, r->b->cell + in->stat + k * C, 1);
+    }
+}
+
+static void run_map(const run *r, const ins *in, size_t k)
+{
+    const sx_prog *p = r->p;
+    const val *v = &p->val[in->arg[0]];
+    size_t rows = v->kind == V_PLANE ? p->classes : 1, px = r->b->image->n_px;
+    const char *x = place_of(r, in, 0, in->arg[0], k);
+    double *d = r->b->map[in->stat] + k * rows * px + r->at;
+    for (size_t c = 0; c < rows; c++) r->k->to_double(d + c * px, x + c * p->P * r->k->size, r->count);
+}
+
+static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
+{
+    int64_t f = sx_node_get(r->p->g, in->id)->attr;
+    const sx_image *im = r->b->image;
+    if (!im->field || !im->field[f]) return sx_fail(er, SX_EBUG, "field %d was not read", (int)f);
+    sx_src s = {.x = (const char *)im->field[f] + r->at * sx_dtype_size(im->field_type[f]), .type = im->field_type[f],
+                .p_stride = 1, .n_px = r->count};
+    r->k->load(place_of(r, in, 3, in->id, k), &s, 0, r->n);
+    return SX_EOK;
+}
+
+static sx_err step(const run *r, const ins *in, size_t k, sx_error *er)
+{
+    const sx_prog *p = r->p;
+    const size_t C = p->classes, P = p->P, n = r->n;
+    void *d = in->op == SX_OP_NONE || p->val[in->id].kind == V_NONE ? NULL : place_of(r, in, 3, in->id, k);
+    void *x = in->arg[0] ? place_of(r, in, 0, in->arg[0], k) : NULL;
+    switch (in->op) {
+    case SX_OP_NONE: run_map(r, in, k); break;
+    case SX_OP_logits: return stage_logits(r, in, k, er);
+    case SX_OP_labels: r->k->from_lab(d, NULL, &r->lab, n); break;
+    case SX_OP_valid: r->k->from_lab(NULL, d, &r->lab, n); break;
+    case SX_OP_field: return run_field(r, in, k, er);
+    case SX_OP_csum:
+    case SX_OP_cmax:
+    case SX_OP_logsumexp:
+    case SX_OP_argmax: r->k->cred(in->op, d, x, C, P, n); break;
+    case SX_OP_softmax:
+    case SX_OP_log_softmax: r->k->cmap(in->op, d, x, C, P, n); break;
+    case SX_OP_pick: run_pick(r, in, k); break;
+    case SX_OP_onehot: r->k->onehot(d, x, C, P, n); break;
+    case SX_OP_tgt: return run_tgt(r, in, k, er);
+    case SX_OP_ce:
+    case SX_OP_u:
+    case SX_OP_pt:
+    case SX_OP_logu: r->k->tgt_row(in->op, d, x, P, n); break;
+    case SX_OP_p: r->k->tgt_p(d, x, &r->lab, P, n); break;
+    case SX_OP_basis: run_basis(r, in, k); break;
+    case SX_OP_powb: run_powb(r, in, k); break;
+    case SX_OP_psum:
+    case SX_OP_bysum: run_sum(r, in, k); break;
+    default:
+        if (sx_op_class(in->op) != SX_CL_EW) return sx_fail(er, SX_EBUG, "no kernel for %s", sx_op_name(in->op));
+        run_ew(r, in, k);
+    }
+    return SX_EOK;
+}
+
+/* -- The door ---------------------------------------------------------------------------------------- */
+
+sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
+{
+    char *s = scratch;
+    run r = {.p = p, .k = p->k, .b = b, .scratch = s, .seen = (int32_t *)(void *)(s + p->at_seen)};
+    r.lab = (sx_lab){.lab = (int32_t *)(void *)(s + p->at_lab), .group = (int32_t *)(void *)(s + p->at_group),
+                     .present = (int32_t *)(void *)(s + p->at_present),
+                     .n_present = (int32_t *)(void *)(s + p->at_n_present), .all_valid = (bool *)(s + p->at_all_valid),
+                     .tiles = p->P / SX_TILE, .max_present = p->max_present, .classes = p->classes};
+    memset(r.seen, 0, (p->classes + 1) * sizeof *r.seen);
+    b->valid = b->masked = 0;
+    for (r.at = b->first; r.at < b->first + b->count; r.at += p->P) {
+        size_t left = b->first + b->count - r.at;
+        r.count = left < p->P ? left : p->P;
+        r.n = (r.count + SX_LANES - 1) / SX_LANES * SX_LANES;
+        sx_err e = read_labels(&r, er);
+        if (e) return e;
+        if (p->info->skip_nonfinite) mask_nonfinite(&r);
+        survey_labels(&r);
+        for (size_t g = 0; g < p->n_group; g++) {
+            const group *gr = &p->group[g];
+            for (size_t k = 0; k < gr->count; k++)
+                for (size_t i = gr->first; i < gr->first + gr->n; i++)
+                    if ((e = step(&r, &p->ins[i], k, er))) return e;
+        }
+    }
+    return SX_EOK;
+}

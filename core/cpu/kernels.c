@@ -1,0 +1,46 @@
+/* kernels.c: compiled once per ISA level with -DSX_ISA=0, 1, 2 (see CMakeLists.txt); exports two tables per level. */
+#include "cpu/kernels.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "cpu/math.h"
+
+#if defined(__F16C__)
+#include <immintrin.h>
+#endif
+
+/* Pixels that tgt stages at once: its tile of logits should stay in the first-level cache. */
+static size_t tgt_block(size_t classes, size_t elem)
+{
+    const size_t room = 24 * 1024 / elem / (classes + 8);
+    return room >= 256 ? 256 : room >= 128 ? 128 : room >= 64 ? 64 : 32;
+}
+
+#if SX_ISA == 0
+size_t sx_tgt_tmp(size_t classes, size_t elem) { return tgt_block(classes, elem) * (classes + 8) * elem; }
+#endif
+
+#define PASTE2(a, b, c) a##_##b##_##c
+#define PASTE(a, b, c) PASTE2(a, b, c)
+
+/* Whole or mixed exponents: the general power, through double. */
+static inline float sx_powf(float x, float y) { return (float)sx_pow((double)x, (double)y); }
+
+#define T float
+#define C(x) ((float)(x))
+#define NAME(x) PASTE(sx_f32, SX_ISA, x)
+#define SX_IS_DOUBLE 0
+#include "cpu/ftype_float.h"
+#include "cpu/kernels.inc"
+#undef T
+#undef C
+#undef NAME
+#undef SX_IS_DOUBLE
+
+#define T double
+#define C(x) ((double)(x))
+#define NAME(x) PASTE(sx_f64, SX_ISA, x)
+#define SX_IS_DOUBLE 1
+#include "cpu/ftype_double.h"
+#include "cpu/kernels.inc"

@@ -1,0 +1,82 @@
+/*
+ * kernels.h: the loops of the tile machine, one table per arithmetic (float, double) and ISA level.
+ *
+ * A row is P consecutive pixels of one stage; a plane is C rows, P apart. Every loop is written as plain
+ * scalar C with explicit FMAs, so that all levels and compilers give the same bits. n is a multiple of 16.
+ */
+#ifndef SX_KERNELS_H
+#define SX_KERNELS_H
+
+#include "base/cpu.h"
+#include "dump/dump.h"
+#include "graph/graph.h"
+
+#define SX_TILE 256            /* pixels of a logical tile: the unit of float sums (decisions 13) */
+#define SX_LANES 16
+
+/* Labels of one stage. */
+typedef struct sx_lab {
+    int32_t *lab;              /* [P] class, or C where the pixel does not count */
+    int32_t *group;            /* [P/16] the label of 16 pixels when it is one, else -1 */
+    int32_t *present;          /* [tiles][min(C, 256)] labels of the valid pixels of each logical tile */
+    int32_t *n_present;        /* [tiles] */
+    bool *all_valid;           /* [tiles] */
+    size_t tiles, max_present;
+    size_t classes;
+} sx_lab;
+
+/* Numbers of a plane wherever they are; x points at channel 0 of the first pixel of the stage. */
+typedef struct sx_src {
+    const void *x;
+    sx_dtype type;
+    size_t c_stride, p_stride;
+    size_t n_px;               /* pixels that may be read; the rest of the row is taken as 0 */
+} sx_src;
+
+/* Rows of the target-out state, in this order, P apart. */
+enum { SX_TGT_DPOS, SX_TGT_Z, SX_TGT_NUM, SX_TGT_PNUM, SX_TGT_F, SX_TGT_ROWS };
+/* Rows of a basis: u^(1/4), u^(1/2), u, u^2, u^4, u^8, log2 u in two parts. */
+enum { SX_BASIS_Q, SX_BASIS_H, SX_BASIS_1, SX_BASIS_2, SX_BASIS_4, SX_BASIS_8, SX_BASIS_HI, SX_BASIS_LO, SX_BASIS_ROWS };
+
+typedef struct sx_kernels {
+    size_t size;               /* of an element: 4 or 8 */
+    /* Elementwise; bit i of scalars: argument i is one number. */
+    void (*ew[SX_OP_COUNT])(void *d, const void *a, const void *b, const void *c, size_t n, unsigned scalars);
+    /* One row of a source, converted. True if it holds a value that is not finite. */
+    bool (*load)(void *d, const sx_src *s, size_t channel, size_t n);
+    /* log(max(p, p_min)) for dumps that hold probabilities */
+    void (*log_prob)(void *d, size_t n);
+    /* Target-out state; e: NULL or the plane exp(x - m'), 0 at the label. tmp: sx_tgt_tmp bytes. True: non-finite. */
+    bool (*tgt)(const sx_src *x, size_t classes, const int32_t *lab, size_t n, size_t P, void *rows, void *e, void *tmp);
+    void (*tgt_row)(sx_op op, void *d, const void *rows, size_t P, size_t n);
+    void (*tgt_p)(void *plane, const void *rows, const sx_lab *l, size_t P, size_t n);
+    /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
+    void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
+    void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
+    void (*csum_fixed)(void *d, const void *vec, size_t classes, size_t n);   /* sum of a class vector, to a row */
+    void (*pick)(void *d, const void *plane, const void *index, size_t classes, size_t P, size_t n);
+    void (*pick_vec)(void *d, const void *vec, const void *index, size_t classes, size_t n);
+    void (*pick_mat)(void *d, const void *mat, const void *index, size_t classes, size_t P, size_t n);
+    void (*onehot)(void *d, const void *index, size_t classes, size_t P, size_t n);
+    /* need: 1 = lattice rows, 2 = log rows */
+    void (*basis)(void *rows, const void *x, unsigned need, size_t P, size_t n);
+    void (*powb)(void *d, const void *rows, double gamma, size_t P, size_t n);
+    /* Sums of a row over the logical tiles of the stage, added to acc in tile order. by: acc[label * stride]. */
+    void (*sum)(const void *v, const sx_lab *l, double *acc);
+    void (*sum_by)(const void *v, const sx_lab *l, void *lanes, double *acc, size_t stride);
+    void (*fill)(void *d, double v, size_t n);
+    void (*from_lab)(void *labels, void *valid, const sx_lab *l, size_t n);   /* either may be NULL */
+    void (*to_double)(double *d, const void *v, size_t n);
+    void (*from_double)(void *d, const double *v, size_t n);
+} sx_kernels;
+
+/* NULL when this build lacks the level. */
+const sx_kernels *sx_kernels_get(sx_isa isa, bool use_double);
+size_t sx_tgt_tmp(size_t classes, size_t elem);   /* bytes of tgt's tmp */
+/* Can gamma use the lattice rows (a multiple of 1/4 in 0 .. 8)? */
+static inline bool sx_on_lattice(double gamma)
+{
+    return gamma >= 0 && gamma <= 8 && gamma * 4 == (double)(int)(gamma * 4);
+}
+
+#endif

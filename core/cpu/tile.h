@@ -1,0 +1,58 @@
+/*
+ * tile.h: the tile machine: runs the per-pixel part of a pass over one block of one image.
+ *
+ * A program is made from the pixel sums of a pass. It stages some hundred pixels at a time (all classes), runs one kernel per
+ * node over them, and adds to the sums in the fixed order of decisions 13. Nodes are grouped by the set of sweep axes
+ * they depend on; a group runs once per combination of its axes' values, so nothing is computed more often than its
+ * axes ask for. Values that a larger group needs are kept for all combinations, others only for the current one.
+ *
+ * What a program needs from outside its pixels (parameters, class vectors, results of earlier passes) are its imports: the
+ * caller lays their values, in double, into one array at the given offsets, [sweep][L][C] each.
+ */
+#ifndef SX_TILE_H
+#define SX_TILE_H
+
+#include "cpu/kernels.h"
+#include "dump/dump.h"
+#include "graph/graph.h"
+
+#define SX_BLOCK ((size_t)1 << 15)   /* pixels of a block: tiles are summed in double inside, blocks then in order */
+
+typedef struct sx_import {
+    sx_id id;
+    size_t off, n;                   /* in doubles */
+} sx_import;
+
+typedef struct sx_prog sx_prog;
+
+/* sum: psum and bysum nodes; map: pixel nodes to write out. The graph must outlive the program. */
+sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels *k, const sx_id *sum, size_t n_sum,
+                   const sx_id *map, size_t n_map, sx_prog **out, sx_error *er);
+void sx_prog_free(sx_prog *p);
+
+size_t sx_prog_imports(const sx_prog *p, const sx_import **list);
+size_t sx_prog_import_len(const sx_prog *p);              /* doubles */
+size_t sx_prog_stat_len(const sx_prog *p);                /* doubles of a cell: all sums, [sweep][L][C] each */
+size_t sx_prog_stat_off(const sx_prog *p, size_t sum);    /* of sum number i inside a cell */
+size_t sx_prog_scratch(const sx_prog *p);                 /* bytes per worker, 64-byte aligned, zeroed once */
+uint32_t sx_prog_fields(const sx_prog *p);                /* dump fields that it reads */
+
+typedef struct sx_block {
+    const sx_dump *dump;
+    const sx_image *image;
+    size_t index;                    /* of the image, for messages */
+    size_t first, count;             /* pixels */
+    const double *imports;           /* import_len doubles */
+    const void *imports_t;           /* the same in the arithmetic's type */
+    double *cell;                    /* stat_len doubles, added to */
+    double *const *map;              /* per map node: [sweep][C][image pixels], or NULL */
+    uint64_t valid, masked;          /* out: pixels that count; pixels left out for not being finite */
+} sx_block;
+
+/* Labels that are no class, or logits that are not finite: SX_EDATA with the first pixel. */
+sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er);
+
+/* "image 3 \"name\" y=12 x=40": where a pixel is, for messages. */
+void sx_pixel_text(const sx_dump *d, size_t image, size_t px, char *buf, size_t size);
+
+#endif

@@ -1,0 +1,235 @@
+/*
+ * plan.c: orders the work. Starting from what is known (numbers), it makes ready whatever can be computed, then sums over
+ * images that have become possible, then a pass over the dump for every pixel sum whose pixels are computable, and so on
+ * until the outputs are ready. Everything that can share a pass does.
+ */
+#include <string.h>
+
+#include "pass/plan_impl.h"
+
+static const sx_node *node(const sx_plan *p, sx_id id) { return sx_node_get(p->g, id); }
+static bool pixel(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_P) != 0; }
+static bool imagewise(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_N) != 0; }
+
+static sx_err mark(sx_plan *p, sx_id id, uint32_t slot, sx_error *er)
+{
+    if (p->need[id]) return SX_EOK;
+    p->need[id] = 1;
+    const sx_node *n = node(p, id);
+    if (n->dump && n->dump != slot) return sx_fail(er, SX_EARG, "the expression reads another dump than the one given");
+    if (n->classes && n->classes != p->classes) {
+        sx_fail(er, SX_EARG, "%u values by class, but the dump has %zu classes", (unsigned)n->classes, p->classes);
+        sx_hint(er, "give one value for every class, background included");
+        return SX_EARG;
+    }
+    for (int i = 0; i < n->n_arg; i++) {
+        sx_err e = mark(p, n->arg[i], slot, er);
+        if (e) return e;
+    }
+    return SX_EOK;
+}
+
+/* Are all values ready that the pixels below id read from outside? */
+static bool pixels_ready(const sx_plan *p, sx_id id, const uint8_t *ready, uint8_t *seen)
+{
+    if (!pixel(p, id)) return ready[id];
+    if (seen[id]) return seen[id] == 2;
+    seen[id] = 1;
+    const sx_node *n = node(p, id);
+    for (int i = 0; i < n->n_arg; i++)
+        if (!pixels_ready(p, n->arg[i], ready, seen)) return false;
+    seen[id] = 2;
+    return true;
+}
+
+static sx_axes pixel_axes(const sx_plan *p, sx_id id, uint8_t *seen)
+{
+    if (seen[id]) return 0;
+    seen[id] = 1;
+    const sx_node *n = node(p, id);
+    sx_class cl = sx_op_class((sx_op)n->op);
+    sx_axes a = cl == SX_CL_PSUM || cl == SX_CL_BYSUM ? n->axes & SX_SWEEP_MASK : 0;
+    for (int i = 0; i < n->n_arg; i++) a |= pixel_axes(p, n->arg[i], seen);
+    return a;
+}
+
+static sx_err add_step(sx_plan *p, step_kind kind, const sx_id *id, size_t n, sx_error *er)
+{
+    plan_step *s = sx_realloc(p->step, (p->n_step + 1) * sizeof *s);
+    if (!s) return sx_nomem(er);
+    p->step = s;
+    s[p->n_step] = (plan_step){.kind = kind, .n = n, .id = sx_malloc((n + 1) * sizeof(sx_id))};
+    if (!s[p->n_step].id) return sx_nomem(er);
+    memcpy(s[p->n_step++].id, id, n * sizeof *id);
+    return SX_EOK;
+}
+
+static bool args_ready(const sx_plan *p, const sx_node *n, const uint8_t *ready)
+{
+    for (int i = 0; i < n->n_arg; i++)
+        if (pixel(p, n->arg[i]) || !ready[n->arg[i]]) return false;
+    return true;
+}
+
+typedef struct work {
+    uint8_t *ready, *seen;
+    sx_id *list;
+    size_t n_ids;
+} work;
+
+/* One round of each kind of step; *n is the number of nodes that became ready. */
+static sx_err values(sx_plan *p, work *w, sx_error *er)
+{
+    size_t k = 0;
+    for (sx_id id = 1; id < w->n_ids; id++) {
+        const sx_node *n = node(p, id);
+        sx_class cl = sx_op_class((sx_op)n->op);
+        if (!p->need[id] || w->ready[id] || pixel(p, id)) continue;
+        if (cl == SX_CL_PSUM || cl == SX_CL_BYSUM || cl == SX_CL_NSUM || cl == SX_CL_BSUM) continue;
+        if (!args_ready(p, n, w->ready)) continue;
+        w->ready[id] = 1;
+        if (!imagewise(p, id)) w->list[k++] = id;   /* image-wise ones are computed image by image where they are read */
+    }
+    return k ? add_step(p, STEP_VALUES, w->list, k, er) : SX_EOK;
+}
+
+static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
+{
+    *k = 0;
+    for (sx_id id = 1; id < w->n_ids; id++) {
+        const sx_node *n = node(p, id);
+        sx_class cl = sx_op_class((sx_op)n->op);
+        if (!p->need[id] || w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, n, w->ready)) continue;
+        w->list[(*k)++] = id;
+    }
+    for (size_t i = 0; i < *k; i++) w->ready[w->list[i]] = 1;
+    return *k ? add_step(p, STEP_IMAGES, w->list, *k, er) : SX_EOK;
+}
+
+static sx_err pass(sx_plan *p, work *w, size_t *k, sx_error *er)
+{
+    *k = 0;
+    memset(w->seen, 0, w->n_ids);
+    for (sx_id id = 1; id < w->n_ids; id++) {
+        const sx_node *n = node(p, id);
+        sx_class cl = sx_op_class((sx_op)n->op);
+        if (!p->need[id] || w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
+        if (pixels_ready(p, n->arg[0], w->ready, w->seen)) w->list[(*k)++] = id;
+    }
+    for (size_t i = 0; i < *k; i++) {
+        w->ready[w->list[i]] = 1;
+        p->sum[p->info.n_sums] = w->list[i];
+        p->sum_pass[p->info.n_sums++] = p->info.passes;
+    }
+    if (*k) p->info.passes++;
+    return *k ? add_step(p, STEP_PASS, w->list, *k, er) : SX_EOK;
+}
+
+static sx_err order(sx_plan *p, sx_error *er)
+{
+    work w = {.n_ids = sx_graph_size(p->g) + 1};
+    sx_err e = SX_EOK;
+    size_t k, maps = 0;
+    w.ready = sx_calloc(w.n_ids, 1);
+    w.seen = sx_calloc(w.n_ids, 1);
+    w.list = sx_calloc(w.n_ids + p->n_out, sizeof *w.list);
+    p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
+    p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
+    p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
+    if (!w.ready || !w.seen || !w.list || !p->sum || !p->sum_pass || !p->pass_axes) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    do {
+        if ((e = values(p, &w, er)) || (e = images(p, &w, &k, er))) goto done;
+        if (!k && (e = pass(p, &w, &k, er))) goto done;
+    } while (k);
+    for (size_t i = 0; i < p->n_out; i++) {
+        sx_id id = p->out[i];
+        memset(w.seen, 0, w.n_ids);
+        p->pass_axes[i] = pixel_axes(p, id, w.seen);
+        if (pixel(p, id)) {
+            memset(w.seen, 0, w.n_ids);
+            if (!pixels_ready(p, id, w.ready, w.seen)) e = sx_fail(er, SX_EBUG, "an output cannot be computed");
+            w.list[maps++] = id;
+        } else if (!w.ready[id]) {
+            e = sx_fail(er, SX_EBUG, "an output cannot be computed");
+        }
+        if (e) goto done;
+    }
+    if (maps) e = add_step(p, STEP_MAP, w.list, maps, er);
+done:
+    sx_free(w.ready);
+    sx_free(w.seen);
+    sx_free(w.list);
+    return e;
+}
+
+static void fill_info(sx_plan *p)
+{
+    p->info.sum = p->sum;
+    p->info.sum_pass = p->sum_pass;
+    p->info.pass_axes = p->pass_axes;
+    p->info.bytes = p->info.passes * sx_dump_get_info(p->d)->bytes;
+    for (size_t i = 0; i < p->n_step; i++) {
+        size_t len = 0;
+        if (p->step[i].kind != STEP_PASS) continue;
+        for (size_t j = 0; j < p->step[i].n; j++) len += sx_value_len(p->g, p->classes, p->step[i].id[j]);
+        if (len > p->info.stat_doubles) p->info.stat_doubles = len;
+    }
+}
+
+sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_id *out, size_t n_out, size_t map_image,
+                   sx_plan **plan, sx_error *er)
+{
+    sx_plan *p = sx_calloc(1, sizeof *p);
+    sx_err e = SX_EOK;
+    *plan = NULL;
+    if (!p) return sx_nomem(er);
+    p->g = g;
+    p->d = d;
+    p->classes = sx_dump_get_info(d)->classes;
+    p->images = sx_dump_get_info(d)->n;
+    p->map_image = map_image;
+    p->n_out = n_out;
+    p->out = sx_malloc((n_out + 1) * sizeof *p->out);
+    p->need = sx_calloc(sx_graph_size(g) + 1, 1);
+    if (!p->out || !p->need) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    memcpy(p->out, out, n_out * sizeof *out);
+    for (size_t i = 0; i < n_out; i++) {
+        if (pixel(p, out[i]) && map_image >= p->images) {
+            sx_fail(er, SX_EARG, "the value has a pixel axis: %zu images of it are too much to keep", p->images);
+            sx_hint(er, "reduce it first, e.g. t:mean(\"pixel\"), or take one image: t[3]:eval()");
+            e = SX_EARG;
+            goto done;
+        }
+        if ((e = mark(p, out[i], dump_slot, er))) goto done;
+    }
+    if ((e = order(p, er))) goto done;
+    fill_info(p);
+done:
+    if (e) {
+        sx_plan_free(p);
+        p = NULL;
+    }
+    *plan = p;
+    return e;
+}
+
+void sx_plan_free(sx_plan *p)
+{
+    if (!p) return;
+    for (size_t i = 0; i < p->n_step; i++) sx_free(p->step[i].id);
+    sx_free(p->step);
+    sx_free(p->out);
+    sx_free(p->need);
+    sx_free(p->sum);
+    sx_free(p->sum_pass);
+    sx_free(p->pass_axes);
+    sx_free(p);
+}
+
+const sx_plan_info *sx_plan_get_info(const sx_plan *p) { return &p->info; }

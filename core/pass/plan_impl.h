@@ -1,0 +1,49 @@
+/* plan_impl.h: a plan's inside, for core/pass. */
+#ifndef SX_PLAN_IMPL_H
+#define SX_PLAN_IMPL_H
+
+#include "pass/pass.h"
+
+/* A step of a plan. Steps run in order; each makes its nodes ready. */
+typedef enum step_kind {
+    STEP_VALUES,     /* nodes without pixel and image axis, in id order */
+    STEP_PASS,       /* pixel sums: one walk over the dump */
+    STEP_IMAGES,     /* nsum and bsum nodes: one walk over the kept statistics */
+    STEP_MAP         /* the mapped pixel outputs: one image */
+} step_kind;
+
+typedef struct plan_step {
+    step_kind kind;
+    sx_id *id;
+    size_t n;
+} plan_step;
+
+struct sx_plan {
+    const sx_graph *g;
+    sx_dump *d;
+    size_t classes, images;
+    sx_id *out;
+    size_t n_out, map_image;
+    uint8_t *need;          /* by id: reachable from an output */
+    plan_step *step;
+    size_t n_step;
+    sx_plan_info info;
+    sx_id *sum;             /* info's lists */
+    size_t *sum_pass;
+    sx_axes *pass_axes;
+};
+
+static inline size_t sx_value_len(const sx_graph *g, size_t classes, sx_id id)
+{
+    const sx_node *n = sx_node_get(g, id);
+    size_t k = sx_axes_count(g, n->axes);
+    if (n->axes & SX_AX_C) k *= classes;
+    if (n->axes & SX_AX_L) k *= classes;
+    return k;
+}
+
+/* -- Epilogue: nodes without pixel axis, in double --------------------------------------------------
+ * value[id] points at [sweep][L][C] doubles. Evaluates one node from its arguments' values. */
+sx_err sx_epilogue_node(const sx_graph *g, size_t classes, sx_id id, double *const *value, double *dst, sx_error *er);
+
+#endif

@@ -1,0 +1,521 @@
+/*
+ * run.c: drives a plan. A pass walks the dump in waves of images: decode in parallel, compute blocks in parallel (each into its own
+ * numbered cell), then fold cells in order into one record of statistics per image, which is kept. Sums over images and everything
+ * after them are computed from those records, image by image, so memory does not grow with the dump.
+ */
+#include <string.h>
+
+#include "cpu/tile.h"
+#include "pass/plan_impl.h"
+#include "pass/store.h"
+
+#define WAVE_BYTES ((size_t)24 << 20)
+#define CELL_BYTES ((size_t)64 << 20)
+#define DEFAULT_MEM ((size_t)2 << 30)
+
+typedef struct batch {
+    sx_id id;
+    size_t len;
+    sx_store *store;           /* one record per batch: the finished sums of a bsum node */
+} batch;
+
+typedef struct runner {
+    sx_plan *p;
+    const sx_run_opts *o;
+    const sx_kernels *k;
+    sx_result *res;
+    double **value;            /* by id: nodes without image axis; or the current image's value of image-wise nodes */
+    size_t *stat_at;           /* by id: where a pixel sum lies in its pass's record */
+    sx_store **store;          /* per pass */
+    double **record;           /* per pass: the current image's record */
+    size_t passes_done;
+    batch *batch;
+    size_t n_batch;
+    uint8_t *mark;             /* by id, scratch */
+} runner;
+
+static const sx_node *node(const runner *r, sx_id id) { return sx_node_get(r->p->g, id); }
+static size_t len_of(const runner *r, sx_id id) { return sx_value_len(r->p->g, r->p->classes, id); }
+
+static sx_err room_for(runner *r, sx_id id, sx_error *er)
+{
+    if (r->value[id]) return SX_EOK;
+    r->value[id] = sx_calloc(len_of(r, id) + 1, sizeof(double));
+    return r->value[id] ? SX_EOK : sx_nomem(er);
+}
+
+/* -- Values of image-wise nodes for one image ------------------------------------------------------- */
+
+/* Marks the image-wise nodes below id that must be computed for it. */
+static void mark_images(runner *r, sx_id id)
+{
+    const sx_node *n = node(r, id);
+    if (r->mark[id] || !(n->axes & SX_AX_N) || (n->axes & SX_AX_P)) return;
+    r->mark[id] = 1;
+    sx_class cl = sx_op_class((sx_op)n->op);
+    if (cl == SX_CL_PSUM || cl == SX_CL_BYSUM || cl == SX_CL_BSUM) return;
+    for (int i = 0; i < n->n_arg; i++) mark_images(r, n->arg[i]);
+}
+
+static batch *find_batch(runner *r, sx_id id)
+{
+    for (size_t i = 0; i < r->n_batch; i++)
+        if (r->batch[i].id == id) return &r->batch[i];
+    return NULL;
+}
+
+static sx_err image_value(runner *r, sx_id id, size_t image, sx_error *er)
+{
+    const sx_node *n = node(r, id);
+    sx_err e = room_for(r, id, er);
+    if (e) return e;
+    switch (n->op) {
+    case SX_OP_psum:
+    case SX_OP_bysum: {
+        size_t pass = 0;
+        while (r->p->sum[pass] != id) pass++;
+        memcpy(r->value[id], r->record[r->p->sum_pass[pass]] + r->stat_at[id], len_of(r, id) * sizeof(double));
+        return SX_EOK;
+    }
+    case SX_OP_first:
+        r->value[id][0] = image % (size_t)n->attr == 0;
+        return SX_EOK;
+    case SX_OP_bsum: {
+        batch *b = find_batch(r, id);
+        if (!b) return sx_fail(er, SX_EBUG, "a batch sum is missing");
+        return sx_store_get(b->store, image / (size_t)n->attr, r->value[id], er);
+    }
+    default: return sx_epilogue_node(r->p->g, r->p->classes, id, r->value, r->value[id], er);
+    }
+}
+
+/* Computes all marked nodes for one image. */
+static sx_err image_values(runner *r, size_t image, sx_error *er)
+{
+    sx_err e;
+    size_t n = sx_graph_size(r->p->g);
+    for (size_t i = 0; i < r->passes_done; i++)
+        if ((e = sx_store_get(r->store[i], image, r->record[i], er))) return e;
+    for (sx_id id = 1; id <= n; id++)
+        if (r->mark[id] && (e = image_value(r, id, image, er))) return e;
+    return SX_EOK;
+}
+
+static void clear_marks(runner *r) { memset(r->mark, 0, sx_graph_size(r->p->g) + 1); }
+
+/* -- Step: sums over images --------------------------------------------------------------------------- */
+
+static sx_err start_batches(runner *r, const plan_step *s, sx_error *er)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        sx_id id = s->id[i];
+        if (node(r, id)->op != SX_OP_bsum) continue;
+        batch *b = sx_realloc(r->batch, (r->n_batch + 1) * sizeof *b);
+        if (!b) return sx_nomem(er);
+        r->batch = b;
+        b += r->n_batch;
+        *b = (batch){.id = id, .len = len_of(r, id)};
+        sx_err e = sx_store_new(b->len, (r->o->mem ? r->o->mem : DEFAULT_MEM) / 16, &b->store, er);
+        if (e) return e;
+        r->n_batch++;
+    }
+    return SX_EOK;
+}
+
+static void add_to(double *restrict sum, const double *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) sum[i] += x[i];
+}
+
+static sx_err sum_images(runner *r, const plan_step *s, sx_error *er)
+{
+    sx_err e = start_batches(r, s, er);
+    clear_marks(r);
+    for (size_t i = 0; !e && i < s->n; i++) {
+        mark_images(r, node(r, s->id[i])->arg[0]);
+        e = room_for(r, s->id[i], er);
+        if (!e) memset(r->value[s->id[i]], 0, len_of(r, s->id[i]) * sizeof(double));
+    }
+    for (size_t image = 0; !e && image < r->p->images; image++) {
+        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
+        e = image_values(r, image, er);
+        for (size_t i = 0; !e && i < s->n; i++) {
+            sx_id id = s->id[i];
+            size_t n = len_of(r, id), B = (size_t)node(r, id)->attr;
+            add_to(r->value[id], r->value[node(r, id)->arg[0]], n);
+            if (node(r, id)->op != SX_OP_bsum || ((image + 1) % B && image + 1 < r->p->images)) continue;
+            e = sx_store_append(find_batch(r, id)->store, r->value[id], er);
+            memset(r->value[id], 0, n * sizeof(double));
+        }
+    }
+    return e;
+}
+
+/* -- Step: values ------------------------------------------------------------------------------------- */
+
+static sx_err compute_values(runner *r, const plan_step *s, sx_error *er)
+{
+    for (size_t i = 0; i < s->n; i++) {
+        sx_err e = room_for(r, s->id[i], er);
+        if (!e) e = sx_epilogue_node(r->p->g, r->p->classes, s->id[i], r->value, r->value[s->id[i]], er);
+        if (e) return e;
+    }
+    return SX_EOK;
+}
+
+/* -- Step: a pass over the dump ------------------------------------------------------------------------ */
+
+typedef struct task {
+    size_t image, first, count;      /* image inside the wave */
+} task;
+
+typedef struct pass_run {
+    runner *r;
+    sx_prog *prog;
+    sx_wave wave;
+    size_t stat_len, import_len;
+    bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */
+    double *imports;
+    char *imports_t;
+    double *cells;
+    size_t cells_cap;
+    task *task;
+    size_t n_task, task_cap;
+    char **scratch;                  /* per worker */
+    uint64_t *valid, *masked;        /* per task */
+    double *const *map;
+    double *sums;                    /* stat_len: one image's record */
+} pass_run;
+
+static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
+{
+    pass_run *pr = arg;
+    return sx_dump_decode(pr->r->p->d, &pr->wave, i, worker, er);
+}
+
+static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
+{
+    pass_run *pr = arg;
+    const task *t = &pr->task[i];
+    size_t set = pr->per_image ? t->image * pr->import_len : 0;
+    sx_block b = {.dump = pr->r->p->d, .image = &pr->wave.image[t->image], .index = pr->wave.first + t->image,
+                  .first = t->first, .count = t->count, .imports = pr->imports + set,
+                  .imports_t = pr->imports_t + set * pr->r->k->size, .cell = pr->cells + i * pr->stat_len,
+                  .map = pr->map};
+    memset(b.cell, 0, pr->stat_len * sizeof *b.cell);
+    sx_err e = sx_prog_run(pr->prog, pr->scratch[worker], &b, er);
+    pr->valid[i] = b.valid;
+    pr->masked[i] = b.masked;
+    return e;
+}
+
+static sx_err plan_tasks(pass_run *pr, sx_error *er)
+{
+    pr->n_task = 0;
+    for (size_t i = 0; i < pr->wave.count; i++) {
+        size_t px = pr->wave.image[i].n_px;
+        for (size_t at = 0; at < px; at += SX_BLOCK) {
+            if (pr->n_task == pr->task_cap) {
+                size_t cap = pr->task_cap ? 2 * pr->task_cap : 64;
+                task *t = sx_realloc(pr->task, cap * sizeof *t);
+                if (!t) return sx_nomem(er);
+                pr->task = t;
+                uint64_t *v = sx_realloc(pr->valid, cap * sizeof *v);
+                if (!v) return sx_nomem(er);
+                pr->valid = v;
+                if (!(v = sx_realloc(pr->masked, cap * sizeof *v))) return sx_nomem(er);
+                pr->masked = v;
+                pr->task_cap = cap;
+            }
+            pr->task[pr->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
+        }
+    }
+    if (pr->n_task * pr->stat_len > pr->cells_cap || !pr->cells) {
+        sx_free(pr->cells);
+        pr->cells_cap = pr->n_task * pr->stat_len;
+        pr->cells = sx_malloc_aligned((pr->cells_cap + 1) * sizeof *pr->cells);
+        if (!pr->cells) {
+            pr->cells_cap = 0;
+            return sx_nomem(er);
+        }
+    }
+    return SX_EOK;
+}
+
+static sx_err fill_imports(pass_run *pr, sx_error *er)
+{
+    runner *r = pr->r;
+    const sx_import *im;
+    size_t n = sx_prog_imports(pr->prog, &im), sets = pr->per_image ? pr->wave.count : 1;
+    for (size_t s = 0; s < sets; s++) {
+        sx_err e = pr->per_image ? image_values(r, pr->wave.first + s, er) : SX_EOK;
+        if (e) return e;
+        double *d = pr->imports + s * pr->import_len;
+        for (size_t i = 0; i < n; i++) memcpy(d + im[i].off, r->value[im[i].id], im[i].n * sizeof *d);
+        r->k->from_double(pr->imports_t + s * pr->import_len * r->k->size, d, pr->import_len);
+    }
+    return SX_EOK;
+}
+
+static sx_err prepare_imports(pass_run *pr, size_t wave_max, sx_error *er)
+{
+    runner *r = pr->r;
+    const sx_import *im;
+    size_t n = sx_prog_imports(pr->prog, &im);
+    clear_marks(r);
+    for (size_t i = 0; i < n; i++)
+        if (node(r, im[i].id)->axes & SX_AX_N) {
+            pr->per_image = true;
+            mark_images(r, im[i].id);
+        }
+    size_t len = pr->import_len * (pr->per_image ? wave_max : 1) + 1;
+    pr->imports = sx_malloc_aligned(len * sizeof(double));
+    pr->imports_t = sx_malloc_aligned(len * sizeof(double));
+    if (!pr->imports || !pr->imports_t) return sx_nomem(er);
+    return SX_EOK;
+}
+
+/* Cells of an image's blocks, in order, into its record. */
+static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
+{
+    size_t t = 0;
+    for (size_t i = 0; i < pr->wave.count; i++) {
+        memset(pr->sums, 0, pr->stat_len * sizeof *pr->sums);
+        for (; t < pr->n_task && pr->task[t].image == i; t++) add_to(pr->sums, pr->cells + t * pr->stat_len, pr->stat_len);
+        sx_err e = sx_store_append(st, pr->sums, er);
+        if (e) return e;
+    }
+    return SX_EOK;
+}
+
+static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
+{
+    runner *r = pr->r;
+    const sx_dump_info *info = sx_dump_get_info(r->p->d);
+    uint64_t done = 0, total = 0;
+    uint32_t fields = sx_prog_fields(pr->prog);
+    sx_err e = SX_EOK;
+    for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
+    if (!pr->per_image && (e = fill_imports(pr, er))) return e;
+    for (size_t first = from; first < to; first += pr->wave.count) {
+        size_t count = sx_dump_wave_size(r->p->d, first, WAVE_BYTES), threads = (size_t)sx_pool_threads(r->o->pool);
+        if (count < threads) count = threads;
+        if (count > wave_max) count = wave_max;
+        if (count > to - first) count = to - first;
+        if ((e = sx_dump_prepare(r->p->d, first, count, fields, &pr->wave, er)) ||
+            (e = sx_pool_for(r->o->pool, pr->wave.tasks, decode_task, pr, er)) || (e = plan_tasks(pr, er)))
+            return e;
+        if (pr->per_image && (e = fill_imports(pr, er))) return e;
+        if ((e = sx_pool_for(r->o->pool, pr->n_task, block_task, pr, er))) return e;
+        if (st && (e = fold_wave(pr, st, er))) return e;
+        for (size_t t = 0; t < pr->n_task; t++) {
+            done += pr->task[t].count;
+            if (r->passes_done == 0) {
+                r->res->pixels_valid += pr->valid[t];
+                r->res->pixels_masked += pr->masked[t];
+            }
+        }
+        if (r->o->progress && !r->o->progress(r->o->progress_arg, r->passes_done, r->p->info.passes, done, total))
+            return sx_fail(er, SX_EINTR, "interrupted");
+    }
+    (void)info;
+    return e;
+}
+
+/* How many images share a wave at most, so that their cells fit. */
+static size_t most_images(const runner *r, size_t stat_len)
+{
+    size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
+    size_t n = CELL_BYTES / (bytes + 1) + 1;
+    return n > 4096 ? 4096 : n;
+}
+
+static void free_pass(pass_run *pr)
+{
+    size_t threads = (size_t)sx_pool_threads(pr->r->o->pool);
+    for (size_t i = 0; pr->scratch && i < threads; i++) sx_free(pr->scratch[i]);
+    sx_free(pr->scratch);
+    sx_wave_free(&pr->wave);
+    sx_free(pr->imports);
+    sx_free(pr->imports_t);
+    sx_free(pr->cells);
+    sx_free(pr->task);
+    sx_free(pr->valid);
+    sx_free(pr->masked);
+    sx_free(pr->sums);
+    sx_prog_free(pr->prog);
+}
+
+static sx_err start_pass(pass_run *pr, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
+{
+    runner *r = pr->r;
+    size_t threads = (size_t)sx_pool_threads(r->o->pool);
+    sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, &pr->prog, er);
+    if (e) return e;
+    pr->stat_len = sx_prog_stat_len(pr->prog);
+    pr->import_len = sx_prog_import_len(pr->prog);
+    pr->sums = sx_calloc(pr->stat_len + 1, sizeof *pr->sums);
+    pr->scratch = sx_calloc(threads, sizeof *pr->scratch);
+    if (!pr->sums || !pr->scratch) return sx_nomem(er);
+    for (size_t i = 0; i < threads; i++) {
+        if (!(pr->scratch[i] = sx_malloc_aligned(sx_prog_scratch(pr->prog)))) return sx_nomem(er);
+        memset(pr->scratch[i], 0, sx_prog_scratch(pr->prog));
+    }
+    return SX_EOK;
+}
+
+static sx_err do_pass(runner *r, const plan_step *s, sx_error *er)
+{
+    pass_run pr = {.r = r};
+    size_t n = r->passes_done, limit = (r->o->mem ? r->o->mem : DEFAULT_MEM) / 4 / r->p->info.passes;
+    sx_err e = start_pass(&pr, s->id, s->n, NULL, 0, er);
+    if (e) goto done;
+    size_t wave_max = most_images(r, pr.stat_len);
+    for (size_t i = 0; i < s->n; i++) r->stat_at[s->id[i]] = sx_prog_stat_off(pr.prog, i);
+    r->record[n] = sx_calloc(pr.stat_len + 1, sizeof(double));
+    if (!r->record[n]) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    if ((e = sx_store_new(pr.stat_len, limit, &r->store[n], er)) || (e = prepare_imports(&pr, wave_max, er)) ||
+        (e = run_waves(&pr, 0, r->p->images, wave_max, r->store[n], er)))
+        goto done;
+    r->passes_done++;
+done:
+    free_pass(&pr);
+    return e;
+}
+
+static sx_err do_map(runner *r, const plan_step *s, double *const *map, sx_error *er)
+{
+    pass_run pr = {.r = r, .map = map};
+    sx_err e = start_pass(&pr, NULL, 0, s->id, s->n, er);
+    if (!e && !(e = prepare_imports(&pr, 1, er))) e = run_waves(&pr, r->p->map_image, r->p->map_image + 1, 1, NULL, er);
+    free_pass(&pr);
+    return e;
+}
+
+/* -- Outputs --------------------------------------------------------------------------------------------- */
+
+static sx_err allocate(runner *r, sx_array *a, sx_id id, sx_error *er)
+{
+    const sx_node *n = node(r, id);
+    a->axes = n->axes;
+    a->n = len_of(r, id);
+    if (n->axes & SX_AX_P) a->n *= sx_dump_n_px(r->p->d, r->p->map_image);
+    else if (n->axes & SX_AX_N) a->n *= r->p->images;
+    a->v = sx_calloc(a->n + 1, sizeof *a->v);
+    return a->v ? SX_EOK : sx_nomem(er);
+}
+
+/* Image-wise outputs: [sweep][n][L][C]. */
+static sx_err imagewise_outputs(runner *r, sx_error *er)
+{
+    sx_err e = SX_EOK;
+    bool any = false;
+    clear_marks(r);
+    for (size_t i = 0; i < r->p->n_out; i++) {
+        const sx_node *n = node(r, r->p->out[i]);
+        if (!(n->axes & SX_AX_N) || (n->axes & SX_AX_P)) continue;
+        mark_images(r, r->p->out[i]);
+        any = true;
+    }
+    for (size_t image = 0; any && !e && image < r->p->images; image++) {
+        e = image_values(r, image, er);
+        for (size_t i = 0; !e && i < r->p->n_out; i++) {
+            sx_id id = r->p->out[i];
+            const sx_node *n = node(r, id);
+            if (!(n->axes & SX_AX_N) || (n->axes & SX_AX_P)) continue;
+            size_t combos = sx_axes_count(r->p->g, n->axes), rec = len_of(r, id) / combos;
+            for (size_t k = 0; k < combos; k++)
+                memcpy(r->res->out[i].v + (k * r->p->images + image) * rec, r->value[id] + k * rec, rec * sizeof(double));
+        }
+    }
+    return e;
+}
+
+static sx_err collect(runner *r, const plan_step *map_step, sx_error *er)
+{
+    sx_plan *p = r->p;
+    double **map = sx_calloc(p->n_out + 1, sizeof *map);
+    size_t n_map = 0;
+    sx_err e = map ? SX_EOK : sx_nomem(er);
+    for (size_t i = 0; !e && i < p->n_out; i++) {
+        sx_array *a = &r->res->out[i];
+        const sx_node *n = node(r, p->out[i]);
+        if ((e = allocate(r, a, p->out[i], er))) break;
+        if (n->axes & SX_AX_P) map[n_map++] = a->v;
+        else if (!(n->axes & SX_AX_N)) memcpy(a->v, r->value[p->out[i]], a->n * sizeof *a->v);
+    }
+    if (!e) e = imagewise_outputs(r, er);
+    if (!e && map_step) e = do_map(r, map_step, map, er);
+    sx_free(map);
+    return e;
+}
+
+static void free_runner(runner *r)
+{
+    size_t n = sx_graph_size(r->p->g);
+    for (size_t i = 0; r->value && i <= n; i++) sx_free(r->value[i]);
+    for (size_t i = 0; i < r->p->info.passes; i++) {
+        if (r->store) sx_store_free(r->store[i]);
+        if (r->record) sx_free(r->record[i]);
+    }
+    for (size_t i = 0; i < r->n_batch; i++) sx_store_free(r->batch[i].store);
+    sx_free(r->batch);
+    sx_free(r->value);
+    sx_free(r->stat_at);
+    sx_free(r->store);
+    sx_free(r->record);
+    sx_free(r->mark);
+}
+
+sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er)
+{
+    size_t n = sx_graph_size(p->g) + 1;
+    runner r = {.p = p, .o = o, .k = sx_kernels_get(o->isa, o->use_double)};
+    const plan_step *map = NULL;
+    sx_err e = SX_EOK;
+    *out = NULL;
+    if (!r.k) return sx_fail(er, SX_EARG, "this build has no kernels for ISA level '%s'", sx_isa_name(o->isa));
+    r.value = sx_calloc(n, sizeof *r.value);
+    r.stat_at = sx_calloc(n, sizeof *r.stat_at);
+    r.mark = sx_calloc(n, 1);
+    r.store = sx_calloc(p->info.passes + 1, sizeof *r.store);
+    r.record = sx_calloc(p->info.passes + 1, sizeof *r.record);
+    r.res = sx_calloc(1, sizeof *r.res);
+    if (r.res) r.res->out = sx_calloc(p->n_out + 1, sizeof *r.res->out);
+    if (!r.value || !r.stat_at || !r.mark || !r.store || !r.record || !r.res || !r.res->out) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    r.res->n_out = p->n_out;
+    r.res->passes = p->info.passes;
+    sx_interrupt_clear();
+    for (size_t i = 0; !e && i < p->n_step; i++) {
+        const plan_step *s = &p->step[i];
+        switch (s->kind) {
+        case STEP_VALUES: e = compute_values(&r, s, er); break;
+        case STEP_IMAGES: e = sum_images(&r, s, er); break;
+        case STEP_PASS: e = do_pass(&r, s, er); break;
+        case STEP_MAP: map = s; break;
+        }
+    }
+    if (!e) e = collect(&r, map, er);
+done:
+    free_runner(&r);
+    if (e) {
+        sx_result_free(r.res);
+        r.res = NULL;
+    }
+    *out = r.res;
+    return e;
+}
+
+void sx_result_free(sx_result *r)
+{
+    if (!r) return;
+    for (size_t i = 0; r->out && i < r->n_out; i++) sx_free(r->out[i].v);
+    sx_free(r->out);
+    sx_free(r);
+}
