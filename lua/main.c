@@ -165,7 +165,7 @@ static bool run_command(lua_State *L, program *p)
     const char *name = p->argv[p->script];
     lua_getglobal(L, "require");
     lua_pushliteral(L, "segx.cli");
-    if (run_call(L, p, 1, 1) != LUA_OK) {
+    if (modules_exist("segx.cli") && run_call(L, p, 1, 1) != LUA_OK) {
         p->status = run_report(L, p);
         return false;
     }
@@ -303,7 +303,7 @@ int main(int argc, char **argv)
     lua_close(L);
 done:
     free(p.actions);
-    if (fflush(stdout) != 0 && p.status == EXIT_DONE) {
+    if ((fflush(stdout) != 0 || ferror(stdout)) && p.status == EXIT_DONE) {
         run_message("writing to standard output failed: %s\n", strerror(errno));
         p.status = EXIT_FILE;
     }

@@ -100,7 +100,7 @@ static int open_core(lua_State *L)
     return luaopen_segx_core ? luaopen_segx_core(L) : no_core(L);
 }
 
-/* Without segx/init.lua: segx.x is module segx.x, or nil. */
+/* Without the engine: segx.x is module segx.x, or nil. */
 static int plain_index(lua_State *L)
 {
     if (lua_type(L, 2) != LUA_TSTRING)
@@ -147,7 +147,7 @@ void modules_open(lua_State *L, program *p)
 
     lua_getglobal(L, "require");
     lua_pushliteral(L, "segx");
-    if (find_embedded("segx") || dir) {
+    if (luaopen_segx_core && (find_embedded("segx") || dir)) {
         lua_call(L, 1, 1);
         if (lua_istable(L, -1) && !lua_rawequal(L, -1, base)) {
             static const char *const fields[] = {"version", "options"};
@@ -168,6 +168,12 @@ void modules_open(lua_State *L, program *p)
         lua_setfield(L, -2, "segx");
     }
     lua_settop(L, base - 1);
+}
+
+bool modules_exist(const char *name)
+{
+    const char *dir = getenv("SEGX_LUA");
+    return find_embedded(name) || (dir && *dir);
 }
 
 void modules_list(lua_State *L)
@@ -213,7 +219,7 @@ static size_t distance(const char *a, const char *b)
 /* Pushes the nearest name among the globals, or nothing and returns NULL. */
 static const char *nearest_global(lua_State *L, const char *name)
 {
-    size_t best = strlen(name) < 5 ? 2 : 3;   /* below this many edits */
+    size_t best = strlen(name) < 4 ? 2 : 3;   /* below this many edits */
     const char *found = NULL;
     lua_pushglobaltable(L);
     for (lua_pushnil(L); lua_next(L, -2); lua_pop(L, 1)) {

@@ -55,6 +55,8 @@ void print_version(void);
 /* Makes the product's modules loadable and sets the global `segx`. May raise. */
 void modules_open(lua_State *L, program *p);
 void modules_strict(lua_State *L, program *p);        /* undefined globals: error, warning or nil */
+/* Is there such a module, as far as one can tell without loading it? */
+bool modules_exist(const char *name);
 /* Pushes the names of modules segx.X that were built in, as a list of X. */
 void modules_list(lua_State *L);
 

@@ -358,7 +358,7 @@ static void show_doc(lua_State *L, program *p, const char *topic)
     topic += strspn(topic, " \t");
     lua_getglobal(L, "require");
     lua_pushliteral(L, "segx.cli");
-    if (run_call(L, p, 1, 1) != LUA_OK) {
+    if (modules_exist("segx.cli") && run_call(L, p, 1, 1) != LUA_OK) {
         run_report(L, p);
         return;
     }

@@ -10,6 +10,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
+#include <strings.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -218,16 +219,19 @@ int run_report(lua_State *L, program *p)
         return status;
     }
     for (int c = 0; strcmp(sx_err_name((sx_err)c), "BUG") != 0; c++)
-        if (strcmp(sx_err_name((sx_err)c), code) == 0)
+        if (strcasecmp(sx_err_name((sx_err)c), code) == 0)
             status = sx_err_exit((sx_err)c);
-    if (strcmp(code, "INTR") == 0 && last_signal == SIGTERM)
+    bool interrupt = strcasecmp(code, "INTR") == 0 || strcmp(code, "interrupted") == 0;
+    if (interrupt)
+        status = sx_err_exit(SX_EINTR);
+    if (interrupt && last_signal == SIGTERM)
         status = sx_err_exit(SX_ESTOPPED);
     const char *message = push_string_field(L, object, "message");
     if (!message)
         message = luaL_tolstring(L, object, NULL);
     lua_rawgetp(L, LUA_REGISTRYINDEX, &where_key);
     const char *where = lua_tostring(L, -1);
-    bool placed = !where || strncmp(code, "INTR", 4) == 0 || strcmp(code, "USAGE") == 0
+    bool placed = !where || interrupt || strcasecmp(code, "STOPPED") == 0 || strcasecmp(code, "USAGE") == 0
         || strncmp(message, where, strlen(where)) == 0;
     run_message("%s%s\n", placed ? "" : where, message);
     const char *hint = push_string_field(L, object, "hint");
