@@ -66,6 +66,7 @@ typedef struct sx_dump_info {
     bool named;                       /* the file or the caller named the classes */
     const int64_t *ignore;       /* values that mean "leave this pixel out" */
     size_t n_ignore;
+    bool skip_nonfinite;         /* as opened: mask pixels whose logits are not finite */
     bool ignore_guessed;         /* the file did not say; found by looking (decisions 5) */
     size_t n_dims;               /* spatial axes: 1, 2 or 3 */
     bool same_shape;             /* every image has the shape dims[0..n_dims-1] */
@@ -115,6 +116,17 @@ size_t sx_dump_wave_size(const sx_dump *d, size_t first, size_t budget);
 
 /* Class of label value v: 0 .. C-1; C when v is ignored; SIZE_MAX when it is neither. */
 size_t sx_dump_label_class(const sx_dump *d, int64_t v);
+
+/* Value of the label of a pixel of a wave's image. */
+int64_t sx_label_value(const void *labels, sx_dtype t, size_t px);
+
+/* The error for labels that are no class: v, first seen at this image and pixel; `pixels` of them in
+ * `images` images (0: not counted). Returns SX_EDATA. */
+sx_err sx_dump_bad_label(const sx_dump *d, int64_t v, size_t image, size_t px, uint64_t pixels,
+                         size_t images, sx_error *er);
+/* "image 3 \"name\" y=12 x=40" for messages (image and coordinates as the user counts: image from 1,
+ * axes from 0). px == SIZE_MAX: the image alone. Returns buf. */
+char *sx_dump_where(const sx_dump *d, size_t image, size_t px, char *buf, size_t n);
 
 /* -- Writing -----------------------------------------------------------------------------------
  * A dump written image by image; used by the generator and by tests. */
