@@ -33,8 +33,10 @@ typedef struct sx_src {
     size_t n_px;               /* pixels that may be read; the rest of the row is taken as 0 */
 } sx_src;
 
-/* Rows of the target-out state, in this order, P apart. */
-enum { SX_TGT_DPOS, SX_TGT_Z, SX_TGT_NUM, SX_TGT_PNUM, SX_TGT_F, SX_TGT_ROWS };
+/* Rows of the target-out state, P apart, with m' the largest logit but the label's, S the sum of exp(x - m') without the
+ * label, d = m' - x_label: d; z = S e^d (d <= 0) or (S - 1) + e^-d; S; the label's e^-d, at most 1; what turns exp(x - m')
+ * into p. Then ce = max(d, 0) + log1p(z), 1 + z is the whole sum relative to the largest term, and so on. */
+enum { SX_TGT_D, SX_TGT_Z, SX_TGT_S, SX_TGT_E, SX_TGT_F, SX_TGT_ROWS };
 /* Rows of a basis: u^(1/4), u^(1/2), u, u^2, u^4, u^8, log2 u in two parts. */
 enum { SX_BASIS_Q, SX_BASIS_H, SX_BASIS_1, SX_BASIS_2, SX_BASIS_4, SX_BASIS_8, SX_BASIS_HI, SX_BASIS_LO, SX_BASIS_ROWS };
 
