@@ -197,7 +197,7 @@ local function is_factor(v) return type(v) == "number" or tensor.is(v) end
 
 local function check_factor(k)
   if type(k) == "number" then
-    if k ~= k or math.abs(k) == math.huge then errors.misuse("a loss times " .. tostring(k)) end
+    if k ~= k or math.abs(k) == math.huge then errors.misuse("a loss is multiplied by a finite number, not by " .. tostring(k)) end
     return k
   end
   local axes = core.axes(k)
@@ -458,6 +458,7 @@ function Loss:at(positions)
       copy[k] = v
     end
   end
+  if copy.kind == "scale" and copy.factor == 1 then return copy.loss end
   return new(copy)
 end
 

@@ -129,7 +129,7 @@ end
 
 local function warn_blind(average, name)
   if average == "micro" then
-    warn(("segx: %s: with softmax and average = \"micro\" only alpha + beta matters, not which is larger"):format(name))
+    warn(("%s: with softmax and average = \"micro\" only alpha + beta matters, not which is larger"):format(name))
   end
 end
 

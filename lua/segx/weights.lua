@@ -238,7 +238,7 @@ end
 
 local function warn_missing(scheme, names)
   if #names > 0 then
-    warn(("segx: weights.%s: no pixel of %s; weight 0"):format(scheme, table.concat(names, ", ")))
+    warn(("weights.%s: no pixel of %s; weight 0"):format(scheme, table.concat(names, ", ")))
   end
 end
 

@@ -11,6 +11,9 @@ SEGX_REF=1 runs a test file on the plain-Lua reference instead of the engine.
 local harness = require "harness"
 if os.getenv "SEGX_REF" then
   package.path = harness.source("tests/lua/?.lua") .. ";" .. package.path
+  for name in pairs(package.loaded) do
+    if name:match "^segx%f[.\0]" then package.loaded[name] = nil end
+  end
   package.loaded["segx.core"] = require "ref_core"
 end
 local segx = require "segx"

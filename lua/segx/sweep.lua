@@ -1,0 +1,536 @@
+--[[
+sweep.lua: many configurations of a loss at once.
+
+    local sw = segx.sweep{dump = d, loss = loss, control = L.ce{} + L.dice{}, want = {"value", "per_class", "tau(iou)"}}
+    print(sw:plan())                  configurations, passes, which axes are free
+    local r = sw:run()
+    print(r:top(10, "tau(iou)"))
+    print(r:best("tau(iou)").loss)
+    r:csv("sweep.csv")
+
+want, a list of columns
+    value                 the loss
+    per_class, value.pole the loss by class (all classes, or one)
+    share, share.pole     part of the value that each class makes, 0 .. 1
+    parts, part.dice      value of each part of a hybrid, without its factor
+    control               value of the control loss
+    tau(iou)              Kendall's tau between minus the loss and the IoU of the images, both per image (unit = "image"): 1 =
+                          the loss orders the images as their mean IoU does; tau(dice), tau(accuracy) likewise
+    miou, accuracy, iou.pole ...   metrics of the dump (the same in every row; see segx.metrics)
+
+Every configuration is one row: a value of each axis, then the columns.
+]]
+local core = require "segx.core"
+local errors = require "segx.errors"
+local format = require "segx.format"
+local tensor = require "segx.tensor"
+local losses = require "segx.losses"
+local metrics = require "segx.metrics"
+local stat = require "segx.stat"
+errors.own()
+
+local sweep = {}
+
+-- -- Columns ---------------------------------------------------------------------------------------
+-- A column plan is {name, tensor = what to evaluate or nil, pick = class position or nil, value = number or nil, tau = list or
+-- nil, divide = tensor or nil}.
+
+local function class_position(names, class, column)
+  for c, n in ipairs(names) do
+    if n == class then return c end
+  end
+  errors.unknown(("want '%s'"):format(column), "class", class, names)
+end
+
+local function need(v, column, why)
+  if v == nil then errors.misuse(("want '%s': %s"):format(column, why)) end
+  return v
+end
+
+local no_split = "this loss cannot be split by class (a part of it gives one number)"
+
+local function class_columns(out, prefix, t, names, class, divide)
+  for c, n in ipairs(names) do
+    if class == nil or class == c then
+      out[#out + 1] = {name = prefix .. "." .. n, tensor = t, pick = c, divide = divide}
+    end
+  end
+end
+
+-- Labels of the parts, made distinct: dice, dice#2.
+local function part_labels(parts)
+  local seen, labels = {}, {}
+  for i, p in ipairs(parts) do
+    seen[p.label] = (seen[p.label] or 0) + 1
+    labels[i] = seen[p.label] > 1 and p.label .. "#" .. seen[p.label] or p.label
+  end
+  return labels
+end
+
+local function part_columns(out, traced, wanted, column)
+  local labels = part_labels(traced.parts)
+  for i, p in ipairs(traced.parts) do
+    if wanted == nil or labels[i] == wanted then
+      out[#out + 1] = {name = "part." .. labels[i], tensor = p.value}
+      if wanted then return end
+    end
+  end
+  if wanted then errors.unknown(("want '%s'"):format(column), "part", wanted, labels) end
+end
+
+local tau_of = {iou = "miou", miou = "miou", dice = "mdice", accuracy = "pixel_accuracy"}
+
+-- A number per image of the dump: what tau compares with.
+local function image_metric(d, name)
+  local list = {}
+  for i, m in ipairs(metrics.images(d)) do list[i] = m[tau_of[name]] end
+  return list
+end
+
+local function tau_column(self, name, column)
+  if not tau_of[name] then errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"}) end
+  self.per_image = self.per_image or self.loss:trace(self.dump, "image").images
+  return {name = column, tensor = self.per_image, tau = function() return image_metric(self.dump, name) end}
+end
+
+local function metric_column(self, column)
+  self.metrics = self.metrics or metrics.metrics(self.dump, {})
+  local v = self.metrics:get(column)
+  if v then return {name = column, value = v} end
+  local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)", "tau(accuracy)", "accuracy"}
+  table.move(metrics.scalars, 1, #metrics.scalars, #known + 1, known)
+  errors.unknown("sweep", "column", column, known)
+end
+
+-- Columns with a prefix and a rest: "value.pole".
+local dotted = {
+  value = function(out, self, class, column)
+    class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names, class_position(self.names, class, column))
+  end,
+  share = function(out, self, class, column)
+    class_columns(out, "share", need(self.traced.share, column, no_split), self.names, class_position(self.names, class, column),
+      self.traced.value)
+  end,
+  part = function(out, self, label, column) part_columns(out, self.traced, label, column) end,
+}
+
+local whole = {
+  value = function(out, self) out[#out + 1] = {name = "value", tensor = self.traced.value} end,
+  per_class = function(out, self, column) class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names) end,
+  share = function(out, self, column)
+    class_columns(out, "share", need(self.traced.share, column, no_split), self.names, nil, self.traced.value)
+  end,
+  parts = function(out, self) part_columns(out, self.traced) end,
+  control = function(out, self, column)
+    need(self.control, column, "no control loss is given (control = L.ce{})")
+    out[#out + 1] = {name = "control", tensor = self.control:tensor(self.dump)}
+  end,
+}
+
+local function add_column(out, self, column)
+  if type(column) ~= "string" then errors.misuse("sweep: want is a list of column names") end
+  if whole[column] then return whole[column](out, self, column) end
+  local prefix, rest = column:match "^(%w+)%.(.+)$"
+  if dotted[prefix] then return dotted[prefix](out, self, rest, column) end
+  local tau = column:match "^tau%((.*)%)$"
+  out[#out + 1] = tau and tau_column(self, tau, column) or metric_column(self, column)
+end
+
+-- -- Axes ---------------------------------------------------------------------------------------------
+
+-- The sweep axes of all columns, in the order of creation: list of {name, count, labels, params}.
+local function collect_axes(columns)
+  local total, seen = nil, {}
+  for _, c in ipairs(columns) do
+    if c.tensor and not seen[c.tensor] then
+      seen[c.tensor] = true
+      -- The sum of everything has the union of the axes, in the engine's order.
+      local t = c.tensor
+      if c.pick then t = t:sum("class") end
+      if c.tau then t = core.nsum(t) end
+      total = total and total + t or t
+    end
+  end
+  return total and total:sweep_axes() or {}
+end
+
+local function check_names(axes)
+  local seen = {}
+  for _, a in ipairs(axes) do
+    if seen[a.name] then
+      errors.misuse(("sweep: two different axes are called '%s'"):format(a.name), "name one of them otherwise, or use one axis twice")
+    end
+    seen[a.name] = true
+  end
+end
+
+-- -- The sweep -----------------------------------------------------------------------------------------
+
+local Sweep = {__name = "segx.Sweep"}
+Sweep.__index = Sweep
+
+local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress"}
+
+--- segx.sweep{dump, loss, control, want, precision, threads, mem, progress}. dump and loss are needed. Nothing is read
+--- before :run() (metric columns and tau excepted, which need the confusion matrices).
+function sweep.sweep(o)
+  if type(o) ~= "table" then errors.misuse("sweep: expected {dump = d, loss = loss}") end
+  errors.check_keys("sweep", "option", o, options)
+  if not tensor.is_dump(o.dump) then errors.misuse("sweep: dump is missing", "dump = segx.open(path)") end
+  if not losses.is(o.loss) then errors.misuse("sweep: loss is missing, or not a loss") end
+  if o.control and not losses.is(o.control) then errors.misuse("sweep: control is not a loss") end
+  local self = setmetatable({
+    dump = o.dump, loss = o.loss, control = o.control, names = o.dump:info().class_names,
+    opts = {precision = o.precision, threads = o.threads, mem = o.mem, progress = o.progress},
+  }, Sweep)
+  self.traced = self.loss:trace(self.dump)
+  self.columns = {}
+  local want = o.want or {"value"}
+  for _, column in ipairs(want) do add_column(self.columns, self, column) end
+  self.axes = collect_axes(self.columns)
+  check_names(self.axes)
+  return self
+end
+
+--- Number of configurations.
+function Sweep:count()
+  local n = 1
+  for _, a in ipairs(self.axes) do n = n * a.count end
+  return n
+end
+
+-- The distinct tensors of the columns, and each column's place among them.
+local function wanted_tensors(columns)
+  local list, place = {}, {}
+  local function add(t)
+    if t and not place[t] then
+      list[#list + 1] = t
+      place[t] = #list
+    end
+  end
+  for _, c in ipairs(columns) do
+    add(c.tensor)
+    add(c.divide)
+  end
+  return list, place
+end
+
+-- -- The plan --------------------------------------------------------------------------------------------
+
+local Plan = {__name = "segx.Plan"}
+Plan.__index = Plan
+
+--- What running would cost: {configurations, axes, passes, pass (names of the axes inside the pass), free (the others),
+--- columns, engine (what core.plan says)}. Prints.
+function Sweep:plan()
+  local list = wanted_tensors(self.columns)
+  local engine = core.plan(self.dump, list, self.opts)
+  local inside = {}
+  for _, o in ipairs(engine.per_output) do
+    for _, name in ipairs(o.pass) do inside[name] = true end
+  end
+  local p = {configurations = self:count(), axes = self.axes, passes = engine.passes, pass = {}, free = {}, engine = engine}
+  for _, a in ipairs(self.axes) do table.insert(inside[a.name] and p.pass or p.free, a.name) end
+  p.columns, p.images = #self.columns, self.dump:info().n
+  return setmetatable(p, Plan)
+end
+
+Plan.__tostring = function(p)
+  local sizes = {}
+  for i, a in ipairs(p.axes) do sizes[i] = a.count .. " " .. a.name end
+  local lines = {("%s configurations%s, %d columns"):format(format.count(p.configurations),
+    #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
+  lines[2] = ("%d pass%s over %s images%s%s"):format(p.passes, p.passes == 1 and "" or "es", format.count(p.images),
+    (p.engine.bytes or 0) > 0 and ", " .. format.bytes(p.engine.bytes) .. " read" or "",
+    (p.engine.memory or 0) > 0 and ", " .. format.bytes(p.engine.memory) .. " of memory" or "")
+  if #p.axes > 0 then
+    lines[3] = "inside the pass: " .. (#p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
+    lines[4] = "free (arithmetic on kept sums): " .. (#p.free > 0 and table.concat(p.free, ", ") or "nothing")
+  end
+  return table.concat(lines, "\n")
+end
+
+-- -- Running -----------------------------------------------------------------------------------------------
+
+-- For each row, the offset in a result whose sweep dimensions are those of t; inner: numbers per configuration.
+local function row_offsets(axes, t, inner)
+  local own, step = {}, inner
+  local list = t:sweep_axes()
+  for i = #list, 1, -1 do
+    own[list[i].name] = step
+    step = step * list[i].count
+  end
+  local at = {1}
+  for _, a in ipairs(axes) do
+    local wider = {}
+    for i = 1, #at do
+      for k = 0, a.count - 1 do wider[#wider + 1] = at[i] + k * (own[a.name] or 0) end
+    end
+    at = wider
+  end
+  return at
+end
+
+local function tau_values(flat, at, images, reference)
+  local list, memo = {}, {}
+  for r, first in ipairs(at) do
+    if not memo[first] then
+      local minus = {}
+      for i = 1, images do minus[i] = -flat[first + i - 1] end
+      memo[first] = stat.kendall(minus, reference)
+    end
+    list[r] = memo[first]
+  end
+  return list
+end
+
+-- Values of one column, one per configuration.
+local function column_values(self, column, results, place, count)
+  local list = {}
+  if not column.tensor then
+    for r = 1, count do list[r] = column.value end
+    return list
+  end
+  local flat = results[place[column.tensor]]
+  local inner = column.pick and #self.names or column.tau and self.dump:info().n or 1
+  local at = row_offsets(self.axes, column.tensor, inner)
+  if column.tau then return tau_values(flat, at, inner, column.tau()) end
+  for r, first in ipairs(at) do list[r] = flat[first + (column.pick or 1) - 1] end
+  if column.divide then
+    local total = results[place[column.divide]]
+    for r, first in ipairs(row_offsets(self.axes, column.divide, 1)) do list[r] = list[r] / total[first] end
+  end
+  return list
+end
+
+-- Values of the axes in every row: {name, list} per parameter (several for a zip), and the position on each axis.
+local function axis_columns(axes, count)
+  local columns, positions = {}, {}
+  local every = count
+  for _, a in ipairs(axes) do
+    every = every // a.count
+    local at = {}
+    for r = 1, count do at[r] = (r - 1) // every % a.count + 1 end
+    positions[a.name] = at
+    for _, p in ipairs(a.params) do
+      local values = {}
+      for r = 1, count do
+        local v = p.values[at[r]]
+        values[r] = type(v) == "number" and v or a.labels[at[r]]
+      end
+      columns[#columns + 1] = {name = p.name, values = values}
+    end
+  end
+  return columns, positions
+end
+
+--- Set by `segx plan`: called instead of running.
+sweep.instead_of_running = nil
+
+--- Evaluates all configurations; returns a Result.
+function Sweep:run()
+  if sweep.instead_of_running then sweep.instead_of_running(self) end
+  local list, place = wanted_tensors(self.columns)
+  local dense, stats = core.eval(self.dump, list, self.opts)
+  local flat = {}
+  for i, t in ipairs(dense) do flat[i] = tensor.flat(t) end
+  local count = self:count()
+  local columns, positions = axis_columns(self.axes, count)
+  local n_axes = #columns
+  for _, c in ipairs(self.columns) do
+    columns[#columns + 1] = {name = c.name, values = column_values(self, c, flat, place, count)}
+  end
+  return sweep.result(self, columns, n_axes, positions, stats)
+end
+
+-- -- The result ----------------------------------------------------------------------------------------------
+
+local Result = {__name = "segx.SweepResult"}
+Result.__index = Result
+
+local function all_rows(n)
+  local list = {}
+  for r = 1, n do list[r] = r end
+  return list
+end
+
+--- A Result from columns {name, values}; used by Sweep:run.
+function sweep.result(owner, columns, n_axes, positions, stats)
+  local by_name, n = {}, owner:count()
+  for _, c in ipairs(columns) do by_name[c.name] = c.values end
+  return setmetatable({
+    columns = columns, by_name = by_name, n_axes = n_axes, positions = positions, loss = owner.loss, stats = stats,
+    index = all_rows(n), shown = 20,
+  }, Result)
+end
+
+local function derive(r, index, shown)
+  local copy = {}
+  for k, v in pairs(r) do copy[k] = v end
+  copy.index, copy.shown = index, shown or r.shown
+  return setmetatable(copy, Result)
+end
+
+local function column_names(r)
+  local names = {}
+  for i, c in ipairs(r.columns) do names[i] = c.name end
+  return names
+end
+
+local function values_of(r, column)
+  if not r.by_name[column] then errors.unknown("result", "column", column, column_names(r)) end
+  return r.by_name[column]
+end
+
+local Row = {__name = "segx.Row"}
+
+-- The loss of a row is made when asked for: one configuration, no axes left.
+Row.__index = function(row, key)
+  if key ~= "loss" then return nil end
+  local r, at = row[Row].result, {}
+  for name, list in pairs(r.positions) do at[name] = list[row[Row].index] end
+  return r.loss:at(at)
+end
+
+Row.__tostring = function(row)
+  local lines = {tostring(row.loss)}
+  for _, c in ipairs(row[Row].result.columns) do lines[#lines + 1] = c.name .. "  " .. format.number(row[c.name]) end
+  return table.concat(lines, "\n")
+end
+
+local function row_at(r, index)
+  local row = {[Row] = {result = r, index = index}}
+  for _, c in ipairs(r.columns) do row[c.name] = c.values[index] end
+  return setmetatable(row, Row)
+end
+
+--- Number of rows.
+Result.__len = function(r) return #r.index end
+
+--- Iterates over rows: for row in r:rows() do print(row.gamma, row.value) end. row.loss is the loss of that row.
+function Result:rows()
+  local i = 0
+  return function()
+    i = i + 1
+    return self.index[i] and row_at(self, self.index[i])
+  end
+end
+
+--- The numbers of one column, in the order of the rows.
+function Result:column(name)
+  local values, list = values_of(self, name), {}
+  for i, index in ipairs(self.index) do list[i] = values[index] end
+  return list
+end
+
+-- Is a larger value better? Losses: no; metrics and rank correlations: yes.
+local function higher_is_better(column)
+  return not (column:match "^value" or column:match "^part" or column == "control")
+end
+
+--- Rows ordered by a column: best first (small for losses, large for metrics and tau), or descending = true | false.
+--- NaN goes last; equal rows keep their order.
+function Result:sort(column, descending)
+  local values = values_of(self, column)
+  if descending == nil then descending = higher_is_better(column) end
+  local place, index = {}, {table.unpack(self.index)}
+  for i, r in ipairs(index) do place[r] = i end
+  table.sort(index, function(a, b)
+    local x, y = values[a], values[b]
+    if x ~= x or y ~= y then
+      if (x ~= x) ~= (y ~= y) then return y ~= y end
+    elseif x ~= y then
+      if descending then return x > y end
+      return x < y
+    end
+    return place[a] < place[b]
+  end)
+  return derive(self, index)
+end
+
+--- The first k rows after sorting by a column.
+function Result:top(k, column, descending)
+  local sorted = self:sort(column or self.columns[self.n_axes + 1].name, descending)
+  return derive(self, table.move(sorted.index, 1, math.min(k, #sorted.index), 1, {}), k)
+end
+
+--- The best row by a column; row.loss is its loss.
+function Result:best(column, descending)
+  local index = self:sort(column or self.columns[self.n_axes + 1].name, descending).index[1]
+  if not index then errors.misuse("best: there are no rows") end
+  return row_at(self, index)
+end
+
+--- The rows for which fn(row) is true.
+function Result:filter(fn)
+  local index = {}
+  for _, i in ipairs(self.index) do
+    if fn(row_at(self, i)) then index[#index + 1] = i end
+  end
+  return derive(self, index)
+end
+
+Result.__tostring = function(r)
+  local rows = {}
+  for i = 1, math.min(#r.index, r.shown) do
+    rows[i] = {}
+    for c, column in ipairs(r.columns) do rows[i][c] = column.values[r.index[i]] end
+  end
+  local text = format.table(column_names(r), rows)
+  if #r.index > r.shown then text = ("%s\n... %s rows in all"):format(text, format.count(#r.index)) end
+  return text
+end
+
+-- -- Files -------------------------------------------------------------------------------------------------------
+
+local function write(path, text)
+  if not path then return text end
+  local file, why = io.open(path, "wb")
+  if not file then errors.raise("file", tostring(why)) end
+  local ok, failed = file:write(text)
+  local closed, at_close = file:close()
+  if not (ok and closed) then errors.raise("file", ("%s: %s"):format(path, failed or at_close)) end
+  return text
+end
+
+local function csv_cell(v)
+  if type(v) == "number" then return format.exact(v) end
+  v = tostring(v)
+  return v:find '[,"\n\r]' and '"' .. v:gsub('"', '""') .. '"' or v
+end
+
+local function json_cell(v)
+  if type(v) == "number" then
+    return (v ~= v or math.abs(v) == math.huge) and "null" or format.exact(v)
+  end
+  local escaped = tostring(v):gsub('[%c"\\]', function(ch) return ("\\u%04x"):format(ch:byte()) end)
+  return '"' .. escaped .. '"'
+end
+
+local function lines_of(r, head, make)
+  local lines = {head}
+  for _, index in ipairs(r.index) do
+    local cells = {}
+    for c, column in ipairs(r.columns) do cells[c] = make(column, column.values[index]) end
+    lines[#lines + 1] = cells
+  end
+  return lines
+end
+
+--- Comma-separated text; numbers read back exactly. Written to path where given; returned.
+function Result:csv(path)
+  local head = {}
+  for i, c in ipairs(self.columns) do head[i] = csv_cell(c.name) end
+  local lines = lines_of(self, head, function(_, v) return csv_cell(v) end)
+  for i, cells in ipairs(lines) do lines[i] = table.concat(cells, ",") end
+  return write(path, table.concat(lines, "\n") .. "\n")
+end
+
+--- One JSON object per line; what is not finite is null.
+function Result:jsonl(path)
+  local lines = lines_of(self, nil, function(column, v) return json_cell(column.name) .. ":" .. json_cell(v) end)
+  for i, cells in ipairs(lines) do lines[i] = "{" .. table.concat(cells, ",") .. "}" end
+  return write(path, #lines > 0 and table.concat(lines, "\n") .. "\n" or "")
+end
+
+return sweep
