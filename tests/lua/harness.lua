@@ -195,6 +195,8 @@ if ... ~= "harness" then
     io.stderr:write("usage: segx tests/lua/harness.lua FILE\n")
     os.exit(2)
   end
+  local here = arg[0]:match("^(.*)/[^/]*$") or "."
+  package.path = here .. "/?.lua;" .. package.path
   arg[0] = file
   local chunk, e = loadfile(file)
   if not chunk then

@@ -145,13 +145,13 @@ unset SEGX_LUA
 run 1 '' "module 'segx.none' not found" 'unknown module' -- -e 'require "segx.none"'
 
 # -- sub-commands and dumps
-run 2 '' "no sub-command 'completion'|segx.cli" 'sub-command that does not exist yet' -- completion
 printf 'print("script")\n' >info
 run 0 '^script$' '' 'a script called as a sub-command' -- ./info
 printf '\211HDF\r\n\032\n' >fake.h5
 has_core=false
 "$B" -e 'require "segx.core"' 2>/dev/null && has_core=true
 if $has_core; then
+    run 2 "" "no sub-command 'kernel'" "sub-command that does not exist yet" -- kernel
     run 3 '*' 'fake.h5' 'dump that is cut off' -- fake.h5
     (head -c 512 /dev/zero; cat fake.h5) >user.h5
     run 3 '*' 'user.h5' 'signature after a user block' -- user.h5
@@ -196,6 +196,24 @@ if command -v script >/dev/null && script -qec true /dev/null >/dev/null 2>&1 </
     tr -d '\r' <o | grep -q '^%s1$'; ok $? 'terminal: line editing'
 else
     skip 'terminal' 'no script(1)'
+fi
+
+# -- the harness of the Lua tests
+if [ -n "${SEGX_SOURCE:-}" ]; then
+    cat >h.lua <<'E'
+local T = require "harness"
+local test, eq, near, throws, skip = T.test, T.eq, T.near, T.throws, T.skip
+test "eq" (function() eq({1, {a = 2}}, {1.0, {a = 2}}) eq(0 / 0, 0 / 0) end)
+test "near" (function() near(1, 1 + 1e-7) near({1, {2}}, {1, {2}}, 0) near(0, 1e-9, 0, 1e-8) end)
+test "throws" (function() throws("bo+m", error, "boom") throws("hin", error, {code = "X", message = "m", hint = "hint"}) end)
+test "skips" (function() skip("because") end)
+for i, f in ipairs {function() eq(1, 2) end, function() near(1, 1.1) end, function() near({1}, {1, 2}) end,
+    function() near(0 / 0, 1) end, function() near(1 / 0, 1, 1) end, function() throws("x", print) end, function() throws("x", error, "y") end,
+    function() eq({}, {a = 1}) end, function() error("plain") end} do test("bad " .. i)(f) end
+error("outside")
+E
+    "$B" "$SEGX_SOURCE/tests/lua/harness.lua" h.lua >o 2>e; s=$?
+    [ $s -eq 1 ] && [ "$(tail -1 o)" = "3 passed, 10 failed, 1 skipped" ] && match e ""; ok $? "harness counts"
 fi
 
 echo "1..$n"
