@@ -156,21 +156,19 @@ static int complete_protected(lua_State *L)
     const char *s = c->word, *end = s + c->len;
     lua_pushglobaltable(L);
     for (;;) {
+        luaL_checkstack(L, 8, NULL);
         const char *dot = s;
         while (dot < end && *dot != '.' && *dot != ':')
             dot++;
         if (dot == end)
             break;
         lua_pushlstring(L, s, (size_t)(dot - s));
-        if (lua_rawequal(L, -2, LUA_REGISTRYINDEX))
+        lua_pushvalue(L, -1);
+        /* globals raw: no warning for an undefined one; but L, A, W come from the metatable */
+        if (s == c->word && lua_rawget(L, -3) == LUA_TNIL && !(dot == s + 1 && strchr("LAW", *s)))
             return 0;
-        lua_pushglobaltable(L);
-        bool global = lua_rawequal(L, -1, -3);
-        lua_pop(L, 1);
-        if (global)
-            lua_rawget(L, -2);    /* no warning for an undefined one */
-        else
-            lua_gettable(L, -2);
+        lua_pushvalue(L, -2);
+        lua_gettable(L, -4);
         s = dot + 1;
     }
     char last[128];
@@ -181,9 +179,8 @@ static int complete_protected(lua_State *L)
     last[n] = '\0';
     luaL_checkstack(L, 40, NULL);
     offer_keys(L, c, last, n, 0);
-    if (!c->list && c->count && strlen(c->common) >= n) {
+    if (!c->list && c->count && strlen(c->common) >= n)
         memmove(c->common, c->common + n, strlen(c->common + n) + 1);
-    }
     return 0;
 }
 
@@ -210,9 +207,7 @@ static unsigned char complete(EditLine *e, int ch)
     if (start == li->cursor)
         return el_insertstr(e, "    ") == 0 ? CC_REFRESH : CC_ERROR;
     completion c = {.word = start, .len = (size_t)(li->cursor - start)};
-    lua_warning(r->L, "@off", 0);
     bool ok = run_completion(r->L, &c);
-    lua_warning(r->L, "@on", 0);
     if (!ok || !c.count)
         return CC_REFRESH_BEEP;
     if (c.common[0])

@@ -100,7 +100,8 @@ void run_clear(lua_State *L)
 
 /* -- Errors ------------------------------------------------------------------------------- */
 
-static const char where_key = 0;    /* registry key: place of the last error object, a string */
+/* Registry keys, strings: the place of the last error object; its traceback, with --verbose. */
+static const char where_key = 0, trace_key = 0;
 
 /* Pushes field `key` of the error object at index i if it is a string. Objects may be of any kind, so
  * reading a field may itself fail: it is done protected. */
@@ -177,6 +178,10 @@ static int on_error(lua_State *L)
         else
             lua_pushliteral(L, "");
         lua_rawsetp(L, LUA_REGISTRYINDEX, &where_key);
+        if (p->verbose) {
+            luaL_traceback(L, L, NULL, 1);
+            lua_rawsetp(L, LUA_REGISTRYINDEX, &trace_key);
+        }
         lua_settop(L, 1);
         return 1;
     }
@@ -237,6 +242,12 @@ int run_report(lua_State *L, program *p)
     const char *hint = push_string_field(L, object, "hint");
     if (hint && *hint && !strstr(message, hint))
         fprintf(stderr, "  hint: %s\n", hint);
+    if (lua_rawgetp(L, LUA_REGISTRYINDEX, &trace_key) == LUA_TSTRING)
+        fprintf(stderr, "%s\n", lua_tostring(L, -1));
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &where_key);
+    lua_pushnil(L);
+    lua_rawsetp(L, LUA_REGISTRYINDEX, &trace_key);
     lua_settop(L, object - 1);
     return status;
 }
