@@ -25,6 +25,13 @@ local members = {sweep = {"segx.sweep", "sweep"}}
 
 local open_options = {"logits", "labels", "layout", "activation", "class_names", "ignore_index", "nonfinite"}
 
+-- What every dump gets: metrics and a text.
+local function dress(d)
+  require "segx.metrics"
+  getmetatable(d).__tostring = function(dump) return require("segx.info").text(dump) end
+  return d
+end
+
 --- Opens a dump (HDF5). opts: logits, labels (paths inside the file), layout = "NCHW" ..., activation = "logits" | "probs" |
 --- "log_probs", class_names, ignore_index (a value or a list), nonfinite = "skip". Raises an error object when the file
 --- is missing, not understood or refused.
@@ -33,8 +40,7 @@ function segx.open(path, opts)
     errors.misuse("open: expected the path of a dump, got " .. (path == nil and "nothing" or "a " .. type(path)), 'segx.open(arg[1] or "val.h5")')
   end
   errors.check_keys("open", "option", opts or {}, open_options)
-  require "segx.metrics"
-  return core.open(path, opts or {})
+  return dress(core.open(path, opts or {}))
 end
 
 --- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =, name =, fields =}, nested
@@ -44,8 +50,7 @@ function segx.memory(o)
     errors.misuse("memory: expected {logits = ..., labels = ...}")
   end
   errors.check_keys("memory", "option", o, {"name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields"})
-  require "segx.metrics"
-  return core.memory(o)
+  return dress(core.memory(o))
 end
 
 -- -- Tensors -----------------------------------------------------------------------------------------
