@@ -53,6 +53,11 @@ function segx.memory(o)
   return dress(core.memory(o))
 end
 
+--- A writer for a new dump: opts {n =, classes =, dims = {H,W} or {D,H,W}, logits_type = "float16", labels_type = "uint8",
+--- gzip = 0..9, class_names =, ignore_index =, split =}. writer:write(i, logits, labels) takes image i (1-based) as flat
+--- lists, logits class by class; writer:finish() closes the file and must be called.
+function segx.write_dump(path, opts) return core.write_dump(path, opts) end
+
 -- -- Tensors -----------------------------------------------------------------------------------------
 
 --- A dense tensor from a nested table: segx.tensor{{1,2},{3,4}}.
