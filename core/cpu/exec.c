@@ -241,16 +241,23 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     return odd ? check_finite(r, er) : SX_EOK;
 }
 
+/* Where tgt leaves exp(x - m'): in the plane of its one user p or q, or, for both, in one of its own behind the rows. */
+static void *plane_of(const run *r, sx_id tgt, size_t k)
+{
+    const val *v = &r->p->val[tgt], *pl = v->plane == tgt ? v : &r->p->val[v->plane];
+    size_t off = pl->off + (pl->kept ? k * pl->step : 0) + (pl == v ? SX_TGT_ROWS * r->p->P : 0);
+    return r->scratch + off * r->k->size;
+}
+
+static const void *exp_plane(const run *r, const ins *in, size_t k) { return plane_of(r, in->arg[0], k); }
+
 static sx_err run_tgt(const run *r, const ins *in, size_t k, sx_error *er)
 {
     const sx_prog *p = r->p;
     const sx_node *n = sx_node_get(p->g, in->id);
     const val *v = &p->val[in->id];
-    void *rows = place_of(r, in, 3, in->id, k), *e = NULL;
-    if (v->plane) {
-        const val *pl = &p->val[v->plane];
-        e = r->scratch + (pl->off + (pl->kept ? k * pl->step : 0)) * r->k->size;
-    }
+    void *rows = place_of(r, in, 3, in->id, k);
+    void *e = v->plane ? plane_of(r, in->id, k) : NULL;
     sx_src s;
     if (sx_tgt_direct(p, n)) {
         const sx_image *im = r->b->image;
@@ -380,7 +387,8 @@ static sx_err step(const run *r, const ins *in, size_t k, sx_error *er)
     case SX_OP_u:
     case SX_OP_pt:
     case SX_OP_logu: r->k->tgt_row(in->op, d, x, P, n); break;
-    case SX_OP_p: r->k->tgt_p(d, x, &r->lab, P, n); break;
+    case SX_OP_p:
+    case SX_OP_q: r->k->tgt_soft(in->op, d, exp_plane(r, in, k), x, &r->lab, P, n); break;
     case SX_OP_basis: run_basis(r, in, k); break;
     case SX_OP_powb: run_powb(r, in, k); break;
     case SX_OP_psum:

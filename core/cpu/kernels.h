@@ -51,7 +51,7 @@ typedef struct sx_kernels {
     /* Target-out state; e: NULL or the plane exp(x - m'), 0 at the label. tmp: sx_tgt_tmp bytes. True: non-finite. */
     bool (*tgt)(const sx_src *x, size_t classes, const int32_t *lab, size_t n, size_t P, void *rows, void *e, void *tmp);
     void (*tgt_row)(sx_op op, void *d, const void *rows, size_t P, size_t n);
-    void (*tgt_p)(void *plane, const void *rows, const sx_lab *l, size_t P, size_t n);
+    void (*tgt_soft)(sx_op op, void *plane, const void *e, const void *rows, const sx_lab *l, size_t P, size_t n);
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
     void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
     void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);

@@ -134,7 +134,11 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             v->axes = gr->axes;
             v->rows = rows_of(p, id);
             if (nd->op == SX_OP_field) p->fields |= 1u << (nd->attr & 31);
-            if (nd->op == SX_OP_p) p->val[nd->arg[0]].plane = id;
+            if (nd->op == SX_OP_p || nd->op == SX_OP_q) {   /* exp(x - m') goes to its one user, else to tgt itself */
+                val *state = &p->val[nd->arg[0]];
+                if (state->plane) state->rows = SX_TGT_ROWS + p->classes;
+                state->plane = state->plane ? nd->arg[0] : id;
+            }
             if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
         }
         for (size_t i = 0; i < n_sum; i++) {
@@ -221,8 +225,8 @@ static sx_err place_all(sx_prog *p, sx_error *er)
         const ins *in = &p->ins[i];
         if (p->val[in->id].kind != V_NONE && !p->val[in->id].outside && !p->val[in->id].placed && in->op != SX_OP_NONE) {
             place_value(p, &pl, in->id);
-            sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p finishes */
-            if (plane) place_value(p, &pl, plane);
+            sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p or q finishes */
+            if (plane && plane != in->id) place_value(p, &pl, plane);
         }
         for (sx_id id = 1; id < n; id++)
             if (p->val[id].placed && !p->val[id].freed && last[id] == i) {
