@@ -116,7 +116,7 @@ builtin("focal_sigmoid", {gamma = 2}, {
 }, function(x, q)
   local z = (2 * x.onehot - 1) * x.logits
   local l = (-(q.gamma * z:softplus())):exp() * (-z):softplus()   -- sigmoid(-z)^gamma = exp(-gamma softplus(z))
-  if q.alpha then l = (q.alpha * x.onehot + (1 - q.alpha) * (1 - x.onehot)) * l end
+  if q.alpha then l = q.alpha * (x.onehot * l) + (1 - q.alpha) * ((1 - x.onehot) * l) end
   return (x.weight * l):sum("class")
 end)
 

@@ -179,17 +179,26 @@ local function refuse(t, names, why)
   end
 end
 
+-- l times the weight and the 0/1 choice of the pixel's label. The engine takes both out of the sums, so that sweeping
+-- them costs no pass.
+local function weigh(t, l, used)
+  local labels = core.fields(t.dump).labels
+  if t.mask then l = core.where(t.mask, l, 0) end
+  if t.weight and not used.weight then l = t.weight:pick(labels) * l end
+  if t.restricted then l = t.selected:pick(labels) * l end
+  return l
+end
+
 local function wrap_pixel(t, l, used)
   refuse(t, {"average", "empty"}, "this loss has one value per pixel; see 'reduction'")
-  if t.mask then l = core.where(t.mask, l, 0) end
+  l = weigh(t, l, used)
   local S, n = unit_sum(t, core.bysum(l)), class_counts(t)
-  if t.weight and not used.weight then S = t.weight * S end
-  if t.restricted then S, n = t.selected * S, t.selected * n end
+  if t.restricted then n = t.selected * n end
   if t.reduction == "per_class" then return class_balanced(t, S, n) end
   local den = denominators[t.reduction](t, n)
   local amount = t.reduction == "weighted_mean" and den or n:sum("class")
   return collect(t, {
-    value = ratio(S:sum("class"), den, 0), has = counting_units(t, amount),
+    value = ratio(unit_sum(t, core.psum(l)), den, 0), has = counting_units(t, amount),
     per_class = ratio(S, n, 0), class_has = counting_units(t, n), share = ratio(S, den, 0),
   })
 end

@@ -148,8 +148,9 @@ test "class weights, mixing, smoothing, tversky's alpha and label smoothing cost
     L.dice {smooth = A.grid("smooth", {0, 1})}, L.tversky {alpha = A.grid("alpha", {0.3, 0.7})},
     L.ce {label_smoothing = A.grid("eps", {0, 0.1})}, L.ce {label_smoothing = A.grid("eps", {0, 0.1}), weight = w},
     L.dice {weight = w, unit = "image"}, L.focal_tversky {gamma = A.grid("g", {1, 2})},
+    L.focal_sigmoid {alpha = A.grid("a", {0.25, 0.5}), weight = w},
   } do
-    local p = sweep {loss = loss, want = {"value", "per_class"}}:plan()
+    local p = sweep {loss = loss, want = {"value"}}:plan()
     eq({p.passes, p.pass}, {1, {}}, tostring(loss))
   end
 end)
