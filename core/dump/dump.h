@@ -52,6 +52,8 @@ sx_err sx_dump_open(const char *path, const sx_dump_opts *opts, sx_dump **out, s
 sx_err sx_dump_memory(const char *name, const void *logits, sx_dtype logits_type, const void *labels,
                       sx_dtype labels_type, size_t n, size_t classes, const size_t *dims, size_t n_dims,
                       const sx_dump_opts *opts, sx_dump **out, sx_error *er);
+/* A further per-pixel array {n, px} for a dump made by sx_dump_memory, before anything is read; borrowed too. */
+sx_err sx_dump_memory_field(sx_dump *d, const char *name, const void *values, sx_dtype type, sx_error *er);
 void sx_dump_close(sx_dump *d);   /* NULL is fine */
 
 typedef struct sx_dump_info {

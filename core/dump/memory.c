@@ -112,3 +112,26 @@ sx_err sx_dump_memory(const char *name, const void *logits, sx_dtype logits_type
     *out = d;
     return SX_EOK;
 }
+
+sx_err sx_dump_memory_field(sx_dump *d, const char *name, const void *values, sx_dtype type, sx_error *er)
+{
+    sx_dump_info *i = &d->info;
+    uint64_t shape[3] = {0, 0, 0};
+    if (i->n_fields == SX_MAX_FIELDS)
+        return sx_fail(er, SX_EARG, "%s: at most %d fields are possible", d->path, SX_MAX_FIELDS);
+    for (size_t k = 0; k < i->n_dims; k++)
+        shape[k] = i->dims[k];
+    size_t col = SX_FIELD_COL + i->n_fields;
+    sx_err e = set_array(d, col, name, values, type, i->n, shape, (unsigned)i->n_dims, er);
+    if (e)
+        return e;
+    const char **names = sx_arena_alloc(d->arena, (i->n_fields + 1) * sizeof *names);
+    if (!names)
+        return sx_nomem(er);
+    for (size_t k = 0; k < i->n_fields; k++)
+        names[k] = i->field_names[k];
+    d->field_type[i->n_fields] = type;
+    names[i->n_fields++] = d->column[col].name;
+    i->field_names = names;
+    return SX_EOK;
+}

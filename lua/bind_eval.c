@@ -1,0 +1,484 @@
+/*
+ * bind_eval.c: from lazy tensors to numbers: core.eval, core.plan, t:eval().
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "bind.h"
+#include "pass/pass.h"
+
+/* -- Outputs --------------------------------------------------------------------------------------- */
+
+typedef struct output {
+    sx_id id;
+    size_t image;        /* of a tensor restricted to one */
+    bool pixels;         /* to be materialised: has a pixel axis */
+    bool done;
+} output;
+
+/* Everything of one call. The userdata that holds it is a to-be-closed slot: it releases plan, result and the nameless
+ * dump, and counts down what is busy, however the call ends. */
+typedef struct job {
+    lua_State *L;
+    sxl_session *s;
+    sxl_dump *d;         /* NULL: the outputs read none */
+    sx_dump *dump;       /* what the plan gets */
+    uint32_t slot;
+    sx_dump *own;        /* stands in where there is no dump */
+    sx_plan *plan;
+    sx_result *res;
+    int progress;        /* stack index of the callback, 0 = none */
+    int failure;         /* stack index where its error goes */
+    bool failed, counted;
+} job;
+
+static void job_end(job *j)
+{
+    sx_result_free(j->res);
+    sx_plan_free(j->plan);
+    sx_dump_close(j->own);
+    if (j->counted) {
+        j->s->running--;
+        if (j->d) j->d->busy--;
+    }
+    j->res = NULL;
+    j->plan = NULL;
+    j->own = NULL;
+    j->counted = false;
+}
+
+static int job_gc(lua_State *L)
+{
+    job_end(lua_touserdata(L, 1));
+    return 0;
+}
+
+static job *push_job(lua_State *L)
+{
+    job *j = lua_newuserdatauv(L, sizeof *j, 0);
+    memset(j, 0, sizeof *j);
+    j->L = L;
+    j->s = sxl_get_session(L);
+    if (luaL_newmetatable(L, "segx.job")) {
+        lua_pushcfunction(L, job_gc);
+        lua_setfield(L, -2, "__gc");
+        lua_pushcfunction(L, job_gc);
+        lua_setfield(L, -2, "__close");
+    }
+    lua_setmetatable(L, -2);
+    lua_toclose(L, -1);
+    return j;
+}
+
+/* A plan wants a dump, if only to know the number of classes: one pixel that nothing looks at. */
+static void stand_in(lua_State *L, job *j, size_t classes)
+{
+    static const double logits[1] = {0};
+    static const uint8_t labels[1] = {0};
+    sx_error er;
+    const sx_dump_opts o = {.has_ignore = true};
+    double *x = classes > 1 ? sxl_push_scratch(L, classes, sizeof *x) : NULL;
+    if (x) memset(x, 0, classes * sizeof *x);
+    sx_dump_close(j->own);
+    j->own = NULL;
+    if (sx_dump_memory("(none)", x ? x : logits, SX_F64, labels, SX_U8, 1, classes > 1 ? classes : 1, (size_t[]){1}, 1,
+                       &o, &j->own, &er)) {
+        j->own = NULL;
+        sxl_raise(L, &er);
+    }
+    j->dump = j->own;
+    j->slot = 0;
+}
+
+/* The list of tensors at `list` as outputs (scratch, pushed); out[i].id is 0 for dense ones. */
+static output *read_outputs(lua_State *L, int list, const sxl_dump *d, const char *who, size_t *count)
+{
+    sxl_session *s = sxl_get_session(L);
+    size_t n = (size_t)luaL_len(L, list);
+    output *out = sxl_push_scratch(L, n, sizeof *out);
+    memset(out, 0, n * sizeof *out);
+    for (size_t i = 0; i < n; i++) {
+        lua_geti(L, list, (lua_Integer)i + 1);
+        const sxl_tensor *t = sxl_test_tensor(L, -1);
+        if (!t && lua_type(L, -1) != LUA_TNUMBER)
+            sxl_misuse(L, NULL, "%s: entry %zu: a tensor expected, got %s", who, i + 1, luaL_typename(L, -1));
+        if (t && t->id) {
+            const sx_node *n_t = sx_node_get(s->g, t->id);
+            out[i].id = t->id;
+            out[i].image = n_t->axes & SX_AX_N ? t->image : SXL_ALL_IMAGES;
+            out[i].pixels = (n_t->axes & SX_AX_P) != 0;
+            if (n_t->dump && !d) sxl_misuse(L, NULL, "%s: entry %zu reads a dump, but none was given", who, i + 1);
+            if (n_t->dump && n_t->dump != d->slot) sxl_misuse(L, NULL, "%s: entry %zu reads another dump", who, i + 1);
+            if (out[i].pixels && out[i].image == SXL_ALL_IMAGES)
+                sxl_misuse(L, "reduce it, t:mean(\"pixel\"), or take one image, t[3]:eval()",
+                           "%s: the tensor has a pixel axis", who);
+        }
+        lua_pop(L, 1);
+    }
+    *count = n;
+    return out;
+}
+
+/* -- Results --------------------------------------------------------------------------------------- */
+
+static void add_name(lua_State *L, const char *name, int *n)
+{
+    lua_pushstring(L, name);
+    lua_rawseti(L, -2, ++*n);
+}
+
+/* Pushes the value of output o, array a, as a dense tensor with named dimensions. */
+static void push_result(lua_State *L, const job *j, const output *o, const sx_array *a)
+{
+    const sx_dump_info *info = sx_dump_get_info(j->dump);
+    size_t dim[SX_MAX_SWEEP + 8], before = 1, after = 1;
+    int n = 0, names = 0;
+    bool images = (a->axes & SX_AX_N) && !o->pixels;
+    lua_newtable(L);
+    for (int i = 0; i < sx_graph_axes(j->s->g); i++)
+        if (a->axes & SX_AX_SWEEP(i)) {
+            dim[n] = sx_graph_axis_get(j->s->g, i)->count;
+            before *= dim[n++];
+            add_name(L, sx_graph_axis_get(j->s->g, i)->name, &names);
+        }
+    if (images && o->image == SXL_ALL_IMAGES) {
+        dim[n++] = info->n;
+        add_name(L, "image", &names);
+    }
+    int tail = n;
+    if (a->axes & SX_AX_L) dim[n++] = info->classes, add_name(L, "label", &names);
+    if (a->axes & SX_AX_C) dim[n++] = info->classes, add_name(L, "class", &names);
+    if (a->axes & SX_AX_P) {
+        static const char *const space[3][3] = {{"x"}, {"y", "x"}, {"z", "y", "x"}};
+        size_t d[3];
+        sx_dump_dims(j->dump, o->image, d);
+        for (size_t k = 0; k < info->n_dims; k++) {
+            dim[n++] = d[k];
+            add_name(L, space[info->n_dims - 1][k], &names);
+        }
+    }
+    for (int i = tail; i < n; i++) after *= dim[i];
+    sxl_tensor *t = sxl_push_dense(L, n, dim);
+    if (images && o->image != SXL_ALL_IMAGES) {          /* one of the images */
+        for (size_t b = 0; b < before && a->n == before * info->n * after; b++)
+            memcpy(t->v + b * after, a->v + (b * info->n + o->image) * after, after * sizeof *t->v);
+    } else if (a->n == t->n) {
+        memcpy(t->v, a->v, t->n * sizeof *t->v);
+    }
+    if (a->n != (images && o->image != SXL_ALL_IMAGES ? t->n * info->n : t->n))
+        luaL_error(L, "internal error: a result of %I numbers, expected %I", (LUAI_UACINT)a->n, (LUAI_UACINT)t->n);
+    lua_insert(L, -2);
+    lua_setiuservalue(L, -2, 1);
+}
+
+/* -- Running --------------------------------------------------------------------------------------- */
+
+/* progress(pass, passes, done, total): pass from 1; pixels of the pass. false stops. */
+static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total)
+{
+    job *j = arg;
+    lua_State *L = j->L;
+    lua_pushvalue(L, j->progress);
+    lua_pushinteger(L, (lua_Integer)(pass < passes ? pass + 1 : passes));
+    lua_pushinteger(L, (lua_Integer)passes);
+    lua_pushinteger(L, (lua_Integer)done);
+    lua_pushinteger(L, (lua_Integer)total);
+    bool go = true;
+    if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
+        j->failed = true;
+        lua_pushvalue(L, -1);
+        lua_replace(L, j->failure);
+        go = false;
+    } else if (lua_isboolean(L, -1)) {
+        go = lua_toboolean(L, -1);
+    }
+    lua_pop(L, 1);
+    return go;
+}
+
+typedef struct settings {
+    sx_run_opts run;
+    int threads;
+} settings;
+
+/* Value of an option: of the table at idx (0 = none), else of the program. Pushed. */
+static bool option(lua_State *L, int idx, const char *name)
+{
+    if (idx && sxl_field(L, idx, name)) return true;
+    if (idx) lua_pop(L, 1);
+    sxl_push_option(L, name);
+    return !lua_isnil(L, -1);
+}
+
+static void read_settings(lua_State *L, int idx, settings *o, int *progress)
+{
+    static const char *const known[] = {"precision", "threads", "mem", "progress", "isa", NULL};
+    memset(o, 0, sizeof *o);
+    o->run.isa = sx_isa_best();
+    *progress = 0;
+    if (idx && lua_isnoneornil(L, idx)) idx = 0;
+    if (idx && !lua_istable(L, idx)) sxl_misuse(L, NULL, "eval: options: a table expected, got %s", luaL_typename(L, idx));
+    if (idx) sxl_check_keys(L, idx, "eval", known);
+    if (option(L, idx, "precision")) {
+        const char *s = lua_tostring(L, -1);
+        if (!s || (strcmp(s, "single") != 0 && strcmp(s, "double") != 0))
+            sxl_misuse(L, NULL, "eval: precision: \"single\" or \"double\", not %s", s ? s : luaL_typename(L, -1));
+        o->run.use_double = s[0] == 'd';
+    }
+    lua_pop(L, 1);
+    if (idx && sxl_field(L, idx, "threads")) o->threads = (int)sxl_integer(L, -1, "eval: threads", 0, 4096);
+    if (idx) lua_pop(L, 1);
+    if (option(L, idx, "mem")) o->run.mem = (size_t)sxl_integer(L, -1, "eval: mem", 0, INT64_MAX);
+    lua_pop(L, 1);
+    if (idx && sxl_field(L, idx, "isa")) {
+        const char *s = lua_tostring(L, -1);
+        int isa = 0;
+        while (isa < SX_ISA_COUNT && (!s || strcmp(sx_isa_name((sx_isa)isa), s) != 0)) isa++;
+        if (isa > (int)sx_isa_best()) sxl_misuse(L, NULL, "eval: isa: this machine has no '%s'", s ? s : "?");
+        o->run.isa = (sx_isa)isa;
+    }
+    if (idx) lua_pop(L, 1);
+    if (idx && sxl_field(L, idx, "progress")) {
+        if (lua_type(L, -1) != LUA_TFUNCTION)
+            sxl_misuse(L, NULL, "eval: progress: a function expected, got %s", luaL_typename(L, -1));
+        *progress = lua_gettop(L);      /* stays */
+        return;
+    }
+    if (idx) lua_pop(L, 1);
+}
+
+/* Outputs out[pick[0 .. n-1]] as one plan, run; results into the table at `results`. */
+static void run_some(lua_State *L, job *j, const settings *o, output *out, const size_t *pick, size_t n, int results)
+{
+    sx_error er;
+    size_t map = out[pick[0]].pixels ? out[pick[0]].image : SIZE_MAX;
+    sx_id *id = sxl_push_scratch(L, n, sizeof *id);
+    for (size_t k = 0; k < n; k++) id[k] = out[pick[k]].id;
+    if (sx_plan_new(j->s->g, j->dump, j->slot, id, n, map, &j->plan, &er)) {
+        j->plan = NULL;
+        sxl_raise(L, &er);
+    }
+    sx_err e = sx_plan_run(j->plan, &o->run, &j->res, &er);
+    if (e) {
+        j->res = NULL;
+        if (j->failed) {
+            lua_pushvalue(L, j->failure);
+            lua_error(L);
+        }
+        er.code = e;
+        sxl_raise(L, &er);
+    }
+    for (size_t k = 0; k < n; k++) {
+        push_result(L, j, &out[pick[k]], &j->res->out[k]);
+        lua_rawseti(L, results, (lua_Integer)pick[k] + 1);
+        out[pick[k]].done = true;
+    }
+    lua_pop(L, 1);
+}
+
+static size_t classes_of(const job *j, const output *o)
+{
+    return sx_node_get(j->s->g, o->id)->classes;
+}
+
+/* Which of the outputs can share a plan with the first that is left; 0: all are done. */
+static size_t next_group(const job *j, const output *out, size_t n, size_t *pick)
+{
+    size_t k = 0;
+    for (size_t i = 0; i < n; i++) {
+        const output *first = k ? &out[pick[0]] : NULL;
+        if (!out[i].id || out[i].done) continue;
+        if (first && (first->pixels != out[i].pixels || (first->pixels && first->image != out[i].image))) continue;
+        if (first && !j->d && classes_of(j, first) != classes_of(j, &out[i])) continue;
+        pick[k++] = i;
+    }
+    return k;
+}
+
+static double now(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
+}
+
+static void set_number(lua_State *L, const char *key, double v)
+{
+    lua_pushnumber(L, v);
+    lua_setfield(L, -2, key);
+}
+
+static void set_integer(lua_State *L, const char *key, uint64_t v)
+{
+    lua_pushinteger(L, (lua_Integer)v);
+    lua_setfield(L, -2, key);
+}
+
+/* core.eval(d or nil, list, opts) -> list of dense tensors, stats */
+static int core_eval(lua_State *L)
+{
+    settings o;
+    size_t n, passes = 0, valid = 0, masked = 0;
+    double start = now();
+    lua_settop(L, 3);
+    luaL_checkstack(L, 40, NULL);
+    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "eval: a list of tensors expected, got %s", luaL_typename(L, 2));
+    job *j = push_job(L);
+    int progress;
+    read_settings(L, 3, &o, &progress);
+    if (!lua_isnil(L, 1)) {
+        j->d = sxl_check_dump(L, 1);
+        j->dump = j->d->d;
+        j->slot = j->d->slot;
+    }
+    output *out = read_outputs(L, 2, j->d, "eval", &n);
+    size_t *pick = sxl_push_scratch(L, n, sizeof *pick);
+    lua_pushnil(L);
+    j->failure = lua_gettop(L);
+    lua_createtable(L, (int)n, 0);
+    int results = lua_gettop(L);
+    for (size_t i = 0; i < n; i++) {
+        if (out[i].id) continue;
+        lua_geti(L, 2, (lua_Integer)i + 1);
+        sxl_to_dense(L, -1, "eval");
+        lua_rawseti(L, results, (lua_Integer)i + 1);
+        lua_pop(L, 1);
+    }
+    o.run.pool = sxl_get_pool(L, o.threads);
+    j->progress = progress;
+    if (progress) {
+        o.run.progress = on_progress;
+        o.run.progress_arg = j;
+    }
+    j->s->running++;
+    if (j->d) j->d->busy++;
+    j->counted = true;
+    for (size_t k; (k = next_group(j, out, n, pick)) > 0;) {
+        if (!j->d) stand_in(L, j, classes_of(j, &out[pick[0]]));
+        run_some(L, j, &o, out, pick, k, results);
+        passes += j->res->passes;
+        if (j->res->pixels_valid > valid) valid = j->res->pixels_valid;
+        if (j->res->pixels_masked > masked) masked = j->res->pixels_masked;
+        sx_result_free(j->res);
+        sx_plan_free(j->plan);
+        j->res = NULL;
+        j->plan = NULL;
+        lua_settop(L, results);
+    }
+    lua_createtable(L, 0, 4);
+    set_integer(L, "passes", passes);
+    set_number(L, "seconds", now() - start);
+    set_integer(L, "pixels", valid);
+    set_integer(L, "masked", masked);
+    return 2;
+}
+
+/* core.plan(d, list, opts): what an evaluation would do. */
+static int core_plan(lua_State *L)
+{
+    sx_error er;
+    size_t n, ids = 0;
+    lua_settop(L, 3);
+    luaL_checkstack(L, 30, NULL);
+    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "plan: a list of tensors expected, got %s", luaL_typename(L, 2));
+    job *j = push_job(L);
+    j->d = sxl_check_dump(L, 1);
+    output *out = read_outputs(L, 2, j->d, "plan", &n);
+    sx_id *id = sxl_push_scratch(L, n, sizeof *id);
+    for (size_t i = 0; i < n; i++)
+        if (out[i].id && !out[i].pixels) id[ids++] = out[i].id;
+    if (sx_plan_new(j->s->g, j->d->d, j->d->slot, id, ids, SIZE_MAX, &j->plan, &er)) {
+        j->plan = NULL;
+        sxl_raise(L, &er);
+    }
+    const sx_plan_info *info = sx_plan_get_info(j->plan);
+    lua_getfield(L, lua_upvalueindex(1), "text");
+    int text = lua_gettop(L);
+    lua_createtable(L, 0, 6);
+    set_integer(L, "passes", info->passes);
+    set_number(L, "bytes", (double)info->bytes);
+    set_number(L, "memory", (double)info->stat_doubles * 8 * (double)sx_dump_get_info(j->d->d)->n);
+    lua_createtable(L, (int)info->n_sums, 0);
+    for (size_t i = 0; i < info->n_sums; i++) {
+        lua_createtable(L, 0, 3);
+        lua_pushvalue(L, text);
+        sxl_push_lazy(L, info->sum[i], SXL_ALL_IMAGES, 1);
+        lua_pushinteger(L, 400);
+        lua_call(L, 2, 1);
+        lua_setfield(L, -2, "text");
+        sxl_push_sweeps(L, sx_node_get(j->s->g, info->sum[i])->axes);
+        lua_setfield(L, -2, "sweep");
+        set_integer(L, "pass", info->sum_pass[i] + 1);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "reductions");
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0, k = 0; i < n; i++) {
+        bool known = out[i].id && !out[i].pixels;
+        sx_axes pass = known ? info->pass_axes[k++] : 0;
+        sx_axes all = out[i].id ? sx_node_get(j->s->g, out[i].id)->axes & SX_SWEEP_MASK : 0;
+        lua_createtable(L, 0, 2);
+        sxl_push_sweeps(L, pass);
+        lua_setfield(L, -2, "pass");
+        sxl_push_sweeps(L, all & ~pass);
+        lua_setfield(L, -2, "free");
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    lua_setfield(L, -2, "per_output");
+    return 1;
+}
+
+/* t:eval([opts]): the numbers of a lazy tensor; a dense one is itself. Upvalue 1: the module. */
+static int tensor_eval(lua_State *L)
+{
+    lua_settop(L, 2);
+    const sxl_tensor *t = sxl_test_tensor(L, 1);
+    if (!t) sxl_misuse(L, NULL, "eval: a tensor expected, got %s", luaL_typename(L, 1));
+    if (!t->id) {
+        lua_settop(L, 1);
+        return 1;
+    }
+    lua_pushvalue(L, lua_upvalueindex(1));
+    lua_pushcclosure(L, core_eval, 1);
+    const sxl_dump *d = sxl_push_dump_of(L, 1);
+    if (d && !d->d && !sx_node_get(sxl_get_session(L)->g, t->id)->dump) {   /* closed, but not needed */
+        lua_pop(L, 1);
+        lua_pushnil(L);
+    }
+    lua_createtable(L, 1, 0);
+    lua_pushvalue(L, 1);
+    lua_rawseti(L, -2, 1);
+    lua_pushvalue(L, 2);
+    lua_call(L, 3, 1);
+    lua_rawgeti(L, -1, 1);
+    return 1;
+}
+
+void sxl_eval_one(lua_State *L, int idx)
+{
+    idx = lua_absindex(L, idx);
+    luaL_checkstack(L, 6, NULL);
+    lua_getfield(L, LUA_REGISTRYINDEX, "segx.eval");
+    lua_pushvalue(L, idx);
+    lua_call(L, 1, 1);
+}
+
+void sxl_open_eval(lua_State *L)
+{
+    int core = lua_gettop(L);
+    lua_pushvalue(L, core);
+    lua_pushcclosure(L, core_eval, 1);
+    lua_setfield(L, core, "eval");
+    lua_pushvalue(L, core);
+    lua_pushcclosure(L, core_plan, 1);
+    lua_setfield(L, core, "plan");
+    lua_pushvalue(L, core);
+    lua_pushcclosure(L, tensor_eval, 1);
+    lua_pushvalue(L, -1);
+    lua_setfield(L, LUA_REGISTRYINDEX, "segx.eval");
+    lua_getfield(L, core, "Tensor");
+    lua_insert(L, -2);
+    lua_setfield(L, -2, "eval");
+    lua_pop(L, 1);
+}
