@@ -25,6 +25,10 @@ local members = {sweep = {"segx.sweep", "sweep"}}
 
 local open_options = {"logits", "labels", "layout", "activation", "class_names", "ignore_index", "nonfinite"}
 
+local memory_options = {
+  "name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields", "logits_type", "labels_type",
+}
+
 -- What every dump gets: metrics and a text.
 local function dress(d)
   require "segx.metrics"
@@ -43,14 +47,16 @@ function segx.open(path, opts)
   return dress(core.open(path, opts or {}))
 end
 
---- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =, name =, fields =}, nested
---- tables or dense tensors.
+--- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =, nonfinite =, name =, fields =},
+--- nested tables or dense tensors. logits_type = "float16" | "float32" | "float64" (default) says how they are kept.
 function segx.memory(o)
   if type(o) ~= "table" or not o.logits or not o.labels then
     errors.misuse("memory: expected {logits = ..., labels = ...}")
   end
-  errors.check_keys("memory", "option", o, {"name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields"})
-  return dress(core.memory(o))
+  errors.check_keys("memory", "option", o, memory_options)
+  local given = {logits_type = "float64"}
+  for k, v in pairs(o) do given[k] = v end
+  return dress(core.memory(given))
 end
 
 --- A writer for a new dump: opts {n =, classes =, dims = {H,W} or {D,H,W}, logits_type = "float16", labels_type = "uint8",
