@@ -531,25 +531,27 @@ static sx_err add_fields(finder *f)
 static sx_err read_attributes(finder *f)
 {
     sx_dump *d = f->d;
-    const hid_t at[3] = {d->column[SX_LABELS_COL].set[0].id, d->column[SX_LOGITS_COL].set[0].id,
-                         d->file};
+    /* On the data sets, the root, or the group that holds the samples. */
+    hid_t at[4] = {d->column[SX_LABELS_COL].set[0].id, d->column[SX_LOGITS_COL].set[0].id, d->file, -1};
+    int n_at = 3;
+    if (d->grouped && f->container[0]) {
+        at[3] = H5Gopen2(d->file, f->container, H5P_DEFAULT);
+        n_at += at[3] >= 0;
+    }
     sx_err e = SX_EOK;
-    for (int i = 0; i < 3 && !f->stated.n_names; i++)
-        for (const char *const *a = class_attrs; *a && !f->stated.n_names; a++) {
+    for (int i = 0; i < n_at && !e && !f->stated.n_names; i++)
+        for (const char *const *a = class_attrs; *a && !e && !f->stated.n_names; a++) {
             sx_names s;
             e = sx_h5_strings(d, at[i], *a, &s, f->er);
-            if (e)
-                return e;
             f->stated.names = s.v;
             f->stated.n_names = s.n;
         }
-    for (int i = 0; i < 3 && !f->stated.has_ignore; i++)
-        for (const char *const *a = ignore_attrs; *a && !f->stated.has_ignore; a++) {
+    for (int i = 0; i < n_at && !e && !f->stated.has_ignore; i++)
+        for (const char *const *a = ignore_attrs; *a && !e && !f->stated.has_ignore; a++)
             e = sx_h5_ints(d, at[i], *a, &f->stated.has_ignore, &f->stated.ignore,
                            &f->stated.n_ignore, f->er);
-            if (e)
-                return e;
-        }
+    if (n_at > 3)
+        H5Gclose(at[3]);
     return e;
 }
 

@@ -147,8 +147,12 @@ static void fill_images(sx_dump *d, sx_wave *w, sx_wave_priv *v)
         im->field_type = d->field_type;
         if (n_fields) {
             im->field = v->field + i * n_fields;
-            for (size_t f = 0; f < n_fields; f++)
-                v->field[i * n_fields + f] = v->ptr[(SX_FIELD_COL + f) * count + i];
+            for (size_t f = 0; f < n_fields; f++) {
+                const sx_set *s = set_of(&d->column[SX_FIELD_COL + f], w->first + i);
+                v->field[i * n_fields + f] = s->kind == SX_SET_MEMORY
+                    ? s->memory + (w->first + i) * s->image_bytes
+                    : v->ptr[(SX_FIELD_COL + f) * count + i];
+            }
         }
     }
     w->image = v->image;
