@@ -146,7 +146,7 @@ end
 
 function topics.ops()
   local rows = {}
-  for i, name in ipairs(core.ops()) do rows[i] = {name, tostring(core.help(name) or "")} end
+  for i, name in ipairs(core.ops()) do rows[i] = {name, (tostring(core.help(name) or ""):gsub("^[%w_]+%b(): ", ""):gsub("^[%w_]+: ", ""))} end
   return list_of(rows)
 end
 

@@ -539,10 +539,12 @@ local function class_table(r)
   return format.table({"class", "loss", r.share and r.value > 0 and "share" or nil}, rows)
 end
 
+local function shorten(text, n) return #text > n and text:sub(1, n - 3) .. "..." or text end
+
 local function parts_table(r)
   local rows = {}
   for i, p in ipairs(r.parts) do
-    rows[i] = {p.label, value_text(p.factor), p.value, type(p.factor) == "number" and p.factor * p.value or nil, p.text}
+    rows[i] = {p.label, value_text(p.factor), p.value, type(p.factor) == "number" and p.factor * p.value or nil, shorten(p.text, 60)}
   end
   return format.table({"part", "factor", "value", "adds", ""}, rows)
 end
