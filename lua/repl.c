@@ -103,50 +103,79 @@ static void find_history(reader *r)
 typedef struct completion {
     const char *word;      /* what stands before the cursor, e.g. "segx.loss.fo" */
     size_t len;
-    char common[128];      /* the part that all names share */
-    int count;
+    char rest[128];        /* what all names that fit have in common after the word */
+    lua_Integer count;
     bool list;             /* print the names */
 } completion;
 
-static void offer(completion *c, const char *name, const char *last, size_t n)
+enum { NAMES = 2 };        /* stack index of the set of names found */
+
+static void offer(lua_State *L, const char *name, const char *last, size_t n)
 {
     if (strncmp(name, last, n) != 0 || (name[0] == '_' && n == 0))
         return;
-    if (c->count++ == 0) {
-        snprintf(c->common, sizeof c->common, "%s", name);
-    } else {
-        size_t k = 0;
-        while (c->common[k] && c->common[k] == name[k])
-            k++;
-        c->common[k] = '\0';
-    }
-    if (c->list)
-        printf("%s  ", name);
+    lua_pushboolean(L, 1);
+    lua_setfield(L, NAMES, name);
 }
 
-static void offer_keys(lua_State *L, completion *c, const char *last, size_t n, int depth)
+/* Offers the keys of the value on top and of what its metatable's __index leads to. */
+static void offer_keys(lua_State *L, const char *last, size_t n, int depth)
 {
     int t = lua_gettop(L);
+    luaL_checkstack(L, 10, NULL);
     if (lua_istable(L, t)) {
         for (lua_pushnil(L); lua_next(L, t); lua_pop(L, 1))
             if (lua_type(L, -2) == LUA_TSTRING)
-                offer(c, lua_tostring(L, -2), last, n);
+                offer(L, lua_tostring(L, -2), last, n);
     }
     lua_getglobal(L, "segx");
-    bool product = lua_rawequal(L, -1, t);
-    lua_pop(L, 1);
-    if (product) {
+    if (lua_rawequal(L, -1, t)) {            /* modules that are not loaded yet */
         modules_list(L);
-        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) == LUA_TSTRING; i++) {
-            lua_pushvalue(L, -1);
-            if (lua_rawget(L, t) == LUA_TNIL)   /* not loaded: not offered above */
-                offer(c, lua_tostring(L, -2), last, n);
-            lua_pop(L, 2);
-        }
+        for (lua_Integer i = 1; lua_rawgeti(L, -1, i) == LUA_TSTRING; i++, lua_pop(L, 1))
+            offer(L, lua_tostring(L, -1), last, n);
     }
-    if (depth < 5 && luaL_getmetafield(L, t, "__index") == LUA_TTABLE)
-        offer_keys(L, c, last, n, depth + 1);
     lua_settop(L, t);
+    if (depth > 5)
+        return;
+    if (luaL_getmetafield(L, t, "__index") == LUA_TTABLE) {
+        offer_keys(L, last, n, depth + 1);
+    } else if (luaL_getmetafield(L, t, "__name") == LUA_TSTRING) {
+        /* a class of the engine: "segx.Tensor" has its methods in core.Tensor */
+        const char *name = lua_tostring(L, -1);
+        luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
+        if (strncmp(name, "segx.", 5) == 0 && lua_getfield(L, -1, "segx.core") == LUA_TTABLE
+            && lua_getfield(L, -1, name + 5) == LUA_TTABLE)
+            offer_keys(L, last, n, depth + 1);
+    }
+    lua_settop(L, t);
+}
+
+/* From the set NAMES: sorted list, count, common rest. */
+static void sum_up(lua_State *L, completion *c, size_t n)
+{
+    lua_newtable(L);
+    int list = lua_gettop(L);
+    for (lua_pushnil(L); lua_next(L, NAMES); lua_pop(L, 1)) {
+        lua_pushvalue(L, -2);
+        lua_rawseti(L, list, ++c->count);
+    }
+    lua_getglobal(L, "table");
+    lua_getfield(L, -1, "sort");
+    lua_pushvalue(L, list);
+    lua_call(L, 1, 0);
+    lua_pop(L, 1);
+    for (lua_Integer i = 1; i <= c->count; i++, lua_pop(L, 1)) {
+        lua_rawgeti(L, list, i);
+        const char *name = lua_tostring(L, -1);
+        if (c->list)
+            printf("%s  ", name);
+        if (i == 1)
+            snprintf(c->rest, sizeof c->rest, "%s", name + n);
+        size_t k = 0;
+        while (c->rest[k] && c->rest[k] == name[n + k])
+            k++;
+        c->rest[k] = '\0';
+    }
 }
 
 /* Protected: reading a field may run code of the product. Argument: the completion. */
@@ -154,6 +183,7 @@ static int complete_protected(lua_State *L)
 {
     completion *c = lua_touserdata(L, 1);
     const char *s = c->word, *end = s + c->len;
+    lua_newtable(L);
     lua_pushglobaltable(L);
     for (;;) {
         luaL_checkstack(L, 8, NULL);
@@ -171,16 +201,10 @@ static int complete_protected(lua_State *L)
         lua_gettable(L, -4);
         s = dot + 1;
     }
-    char last[128];
-    size_t n = (size_t)(end - s);
-    if (n >= sizeof last)
-        return 0;
-    memcpy(last, s, n);
-    last[n] = '\0';
-    luaL_checkstack(L, 40, NULL);
-    offer_keys(L, c, last, n, 0);
-    if (!c->list && c->count && strlen(c->common) >= n)
-        memmove(c->common, c->common + n, strlen(c->common + n) + 1);
+    const char *last = lua_pushlstring(L, s, (size_t)(end - s));
+    lua_pushvalue(L, -2);
+    offer_keys(L, last, (size_t)(end - s), 0);
+    sum_up(L, c, (size_t)(end - s));
     return 0;
 }
 
@@ -210,8 +234,8 @@ static unsigned char complete(EditLine *e, int ch)
     bool ok = run_completion(r->L, &c);
     if (!ok || !c.count)
         return CC_REFRESH_BEEP;
-    if (c.common[0])
-        return el_insertstr(e, c.common) == 0 ? CC_REFRESH : CC_ERROR;
+    if (c.rest[0])
+        return el_insertstr(e, c.rest) == 0 ? CC_REFRESH : CC_ERROR;
     if (c.count == 1)
         return CC_NORM;
     completion all = {.word = start, .len = c.len, .list = true};
