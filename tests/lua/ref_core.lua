@@ -539,16 +539,18 @@ end
 
 -- -- Sweep axes ------------------------------------------------------------------------------------
 
-local made = {}   -- name -> axis object, the newest of that name
+local made = {}     -- name and labels -> axis object
+local newest = {}   -- name -> axis object
 local rank = 0
 
 local function new_axis(name, count, labels)
-  local old = made[name]
-  if old and old.count == count and table.concat(old.labels, "|") == table.concat(labels, "|") then return old end
-  rank = rank + 1
-  local a = {name = name, rank = rank, count = count, labels = labels, params = {}}
-  made[name] = a
-  return a
+  local key = name .. "\0" .. table.concat(labels, "\0")
+  if not made[key] then
+    rank = rank + 1
+    made[key] = {name = name, rank = rank, count = count, labels = labels, params = {}}
+  end
+  newest[name] = made[key]
+  return made[key]
 end
 
 local function default_labels(values)
@@ -579,7 +581,7 @@ function core.zip(names, lists)
 end
 
 function core.axis_info(name)
-  local a = made[name]
+  local a = newest[name]
   return a and {name = a.name, count = a.count, labels = a.labels, params = a.params}
 end
 
