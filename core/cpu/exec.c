@@ -231,7 +231,8 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     const size_t es = r->k->size, skip = info->activation == SX_SIGMOID1;
     char *d = place_of(r, in, 3, in->id, k);
     sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(info->logits_type),
-                .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count};
+                .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
+                .ahead = r->p->P};
     bool odd = false;
     if (skip) r->k->fill(d, 0, r->n);
     for (size_t c = skip; c < r->p->classes; c++) {
@@ -262,7 +263,8 @@ static sx_err run_tgt(const run *r, const ins *in, size_t k, sx_error *er)
     if (sx_tgt_direct(p, n)) {
         const sx_image *im = r->b->image;
         s = (sx_src){.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(p->info->logits_type),
-                     .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count};
+                     .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
+                     .ahead = p->P};
     } else {
         s = (sx_src){.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64,
                      .c_stride = p->P, .p_stride = 1, .n_px = r->n};
