@@ -347,6 +347,8 @@ static sx_err undo_filters(sx_dump *d, const sx_wave_task *t, const target *g, u
             else
                 want += 4;
         }
+        if (id == SX_FILTER_SHUFFLE)    /* may also stand behind a packer: any size */
+            want = n;
         unsigned char *to = last && g->direct && want == s->chunk_bytes ? g->direct : NULL;
         if (!to) {
             to = room(x, turn, want, er);
@@ -355,8 +357,6 @@ static sx_err undo_filters(sx_dump *d, const sx_wave_task *t, const target *g, u
             turn = 3 - turn;
         }
         if (id == SX_FILTER_SHUFFLE) {
-            if (n != want)
-                return damaged(d, t, g, "it has the wrong size", er);
             unshuffle(in, to, n, s->filter[f].arg);
         } else if (id == SX_FILTER_DEFLATE) {
             if (libdeflate_zlib_decompress(x->z, in, n, to, want, NULL) != LIBDEFLATE_SUCCESS)

@@ -224,6 +224,63 @@ static inline hid_t plain_file(const char *name)
     return f;
 }
 
+/* -- Filters of our own -------------------------------------------------------------------- */
+
+/* A plain LZF packer: greedy, hash of three bytes. Returns the packed size. */
+static inline size_t lzf_pack(const unsigned char *src, size_t n, unsigned char *dst)
+{
+    static size_t last[4096];
+    size_t o = 0, run = 0, run_at = o++;
+    memset(last, 0, sizeof last);
+    for (size_t i = 0; i < n;) {
+        size_t len = 0, back = 0;
+        if (i + 3 <= n) {
+            unsigned h = (src[i] * 33u * 33u + src[i + 1] * 33u + src[i + 2]) & 4095;
+            back = last[h] ? i - (last[h] - 1) : 0;
+            last[h] = i + 1;
+            while (back && back <= 8192 && len < 264 && i + len < n &&
+                   src[i + len] == src[i + len - back])
+                len++;
+        }
+        if (len < 3) {
+            dst[o++] = src[i++];
+            if (++run == 32) {
+                dst[run_at] = 31;
+                run = 0;
+                run_at = o++;
+            }
+            continue;
+        }
+        if (run)
+            dst[run_at] = (unsigned char)(run - 1);
+        else
+            o--;
+        back--;
+        if (len - 2 < 7) {
+            dst[o++] = (unsigned char)((len - 2) << 5 | back >> 8);
+        } else {
+            dst[o++] = (unsigned char)(7 << 5 | back >> 8);
+            dst[o++] = (unsigned char)(len - 9);
+        }
+        dst[o++] = (unsigned char)(back & 255);
+        i += len;
+        run = 0;
+        run_at = o++;
+    }
+    if (run)
+        dst[run_at] = (unsigned char)(run - 1);
+    else
+        o--;
+    return o;
+}
+
+static inline void shuffle_bytes(const unsigned char *src, unsigned char *dst, size_t n, size_t size)
+{
+    for (size_t i = 0; i < n / size; i++)
+        for (size_t b = 0; b < size; b++)
+            dst[b * (n / size) + i] = src[i * size + b];
+}
+
 /* -- Checks --------------------------------------------------------------------------------- */
 
 static inline double value_of(const void *p, sx_dtype t, size_t i)

@@ -231,61 +231,6 @@ static void through_hdf5(void **state)
 
 /* -- Raw chunks ----------------------------------------------------------------------------- */
 
-/* A plain LZF packer: greedy, hash of three bytes. Returns the packed size. */
-static size_t lzf_pack(const unsigned char *src, size_t n, unsigned char *dst)
-{
-    static size_t last[4096];
-    size_t o = 0, run = 0, run_at = o++;
-    memset(last, 0, sizeof last);
-    for (size_t i = 0; i < n;) {
-        size_t len = 0, back = 0;
-        if (i + 3 <= n) {
-            unsigned h = (src[i] * 33u * 33u + src[i + 1] * 33u + src[i + 2]) & 4095;
-            back = last[h] ? i - (last[h] - 1) : 0;
-            last[h] = i + 1;
-            while (back && back <= 8192 && len < 264 && i + len < n &&
-                   src[i + len] == src[i + len - back])
-                len++;
-        }
-        if (len < 3) {
-            dst[o++] = src[i++];
-            if (++run == 32) {
-                dst[run_at] = 31;
-                run = 0;
-                run_at = o++;
-            }
-            continue;
-        }
-        if (run)
-            dst[run_at] = (unsigned char)(run - 1);
-        else
-            o--;
-        back--;
-        if (len - 2 < 7) {
-            dst[o++] = (unsigned char)((len - 2) << 5 | back >> 8);
-        } else {
-            dst[o++] = (unsigned char)(7 << 5 | back >> 8);
-            dst[o++] = (unsigned char)(len - 9);
-        }
-        dst[o++] = (unsigned char)(back & 255);
-        i += len;
-        run = 0;
-        run_at = o++;
-    }
-    if (run)
-        dst[run_at] = (unsigned char)(run - 1);
-    else
-        o--;
-    return o;
-}
-
-static void shuffle_bytes(const unsigned char *src, unsigned char *dst, size_t n, size_t size)
-{
-    for (size_t i = 0; i < n / size; i++)
-        for (size_t b = 0; b < size; b++)
-            dst[b * (n / size) + i] = src[i * size + b];
-}
-
 /* Image chunks written raw: LZF, with and without shuffle, and single filters switched off by the
  * chunk's mask. */
 static void lzf_and_masks(void **state)
@@ -324,6 +269,31 @@ static void lzf_and_masks(void **state)
     assert_string_equal(sx_dump_get_info(d)->storage, "chunked 1x4x9x14, lzf+shuffle");
     sx_dump_close(d);
     check_file("z.h5", NULL);
+    free(v);
+}
+
+/* Filters in unusual orders. */
+static void filter_order(void **state)
+{
+    (void)state;
+    double *v = all_logits(0);
+    for (int k = 0; k < 3; k++) {
+        hid_t f = new_file("fo.h5"), p = H5Pcreate(H5P_DATASET_CREATE);
+        const hsize_t chunk[4] = {1, k == 1 ? 3 : C, H, W};
+        H5Pset_chunk(p, 4, chunk);
+        H5Pset_fletcher32(p);
+        if (k == 2)
+            H5Pset_deflate(p, 3);
+        H5Pset_shuffle(p);
+        if (k < 2)
+            H5Pset_deflate(p, 3);
+        H5Pset_fletcher32(p);
+        H5Dclose(put_with(f, "logits", H5T_IEEE_F32LE, 4, nchw, p, H5T_NATIVE_DOUBLE, v));
+        H5Pclose(p);
+        put_labels(f, "labels", H5T_STD_U8LE, NULL);
+        H5Fclose(f);
+        check_file("fo.h5", NULL);
+    }
     free(v);
 }
 
@@ -891,7 +861,8 @@ int main(void)
         cmocka_unit_test(storages),        cmocka_unit_test(storage_in_words),
         cmocka_unit_test(label_types),     cmocka_unit_test(through_hdf5),
         cmocka_unit_test(lzf_and_masks),   cmocka_unit_test(fill_values),
-        cmocka_unit_test(resizable),       cmocka_unit_test(class_axis_last),
+        cmocka_unit_test(filter_order),    cmocka_unit_test(resizable),
+           cmocka_unit_test(class_axis_last),
         cmocka_unit_test(other_shapes),    cmocka_unit_test(one_channel),
         cmocka_unit_test(groups),          cmocka_unit_test(attributes),
         cmocka_unit_test(names_and_fields), cmocka_unit_test(wave_sizes),

@@ -624,17 +624,18 @@ static void halves(void **state)
 {
     (void)state;
     enum { COUNT = 0x7c00 };
-    static float v[3 * COUNT];
-    static int32_t y[3 * COUNT];
+    static float v[4 * COUNT];
+    static int32_t y[4 * COUNT];
     for (uint32_t h = 0; h < COUNT; h++) {
         float lo = (float)half_value((uint16_t)h);
         float hi = h + 1 < COUNT ? (float)half_value((uint16_t)(h + 1)) : 65536.0f;
         float mid = (lo + hi) / 2;
-        v[3 * h] = h & 1 ? -lo : lo;
-        v[3 * h + 1] = mid;
-        v[3 * h + 2] = nextafterf(mid, h % 3 ? hi : lo);
+        v[4 * h] = h & 1 ? -lo : lo;
+        v[4 * h + 1] = mid;
+        v[4 * h + 2] = nextafterf(mid, lo);
+        v[4 * h + 3] = nextafterf(mid, hi);
     }
-    const sx_write_opts o = {.n = 1, .classes = 1, .n_dims = 1, .dims = {3 * COUNT},
+    const sx_write_opts o = {.n = 1, .classes = 1, .n_dims = 1, .dims = {4 * COUNT},
                              .logits_type = SX_F16, .labels_type = SX_U8};
     sx_error er;
     sx_dump_writer *w = NULL;
@@ -646,10 +647,10 @@ static void halves(void **state)
     assert_ok(read_wave(d, 0, 1, 0, &wave, &er));
     const uint16_t *got = wave.image[0].logits;
     for (uint32_t h = 0; h < COUNT; h++) {
-        uint32_t want[3] = {h & 1 ? h | 0x8000u : h, h + (h & 1), h % 3 ? h + 1 : h};
-        for (int k = 0; k < 3; k++)
-            if (got[3 * h + (uint32_t)k] != want[k])
-                fail_msg("half %04x, case %d: %04x, not %04x", h, k, got[3 * h + (uint32_t)k], want[k]);
+        const uint32_t want[4] = {h & 1 ? h | 0x8000u : h, h + (h & 1), h, h + 1};
+        for (uint32_t k = 0; k < 4; k++)
+            if (got[4 * h + k] != want[k])
+                fail_msg("half %04x, case %u: %04x, not %04x", h, k, got[4 * h + k], want[k]);
     }
     sx_wave_free(&wave);
     sx_dump_close(d);
