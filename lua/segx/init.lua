@@ -112,9 +112,12 @@ for _, name in ipairs(functions) do segx[name] = as_function(name) end
 -- -- Lazy parts -----------------------------------------------------------------------------------------
 
 local function known_names()
-  local known = {}
+  local known, seen = {}, {}
   for _, t in ipairs {segx, modules, members} do
-    for k in pairs(t) do known[#known + 1] = k end
+    for k in pairs(t) do
+      if not seen[k] then known[#known + 1] = k end
+      seen[k] = true
+    end
   end
   table.sort(known)
   return known

@@ -560,9 +560,13 @@ local function default_labels(values)
 end
 
 local function on_axis(a, name, values)
-  local known = false
-  for _, p in ipairs(a.params) do known = known or p.name == name end
-  if not known then a.params[#a.params + 1] = {name = name, values = values} end
+  local param
+  for _, p in ipairs(a.params) do param = p.name == name and p or param end
+  if not param then
+    param = {name = name}
+    a.params[#a.params + 1] = param
+  end
+  param.values = values
   if type(values[1]) == "number" then return lazy({a}, {[a] = #values}, {table.unpack(values)}) end
   local data, classes = {}, #values[1].data
   for _, v in ipairs(values) do table.move(v.data, 1, classes, #data + 1, data) end
