@@ -103,6 +103,26 @@ void sxl_push_lazy(lua_State *L, sx_id id, size_t image, int dump);
 /* Pushes the Dump of the tensor at idx, or nil; returns it. */
 sxl_dump *sxl_push_dump_of(lua_State *L, int idx);
 
+sxl_tensor *sxl_check_tensor(lua_State *L, int idx, const char *who);
+/* Pushes the tensor of a node made from the operands of mix; gives 1. */
+int sxl_push_mixed(lua_State *L, sx_id id, const sxl_mix *mix);
+/* Nodes; raise on failure. */
+sx_id sxl_make1(lua_State *L, sx_op op, sx_id a);
+sx_id sxl_make2(lua_State *L, sx_op op, sx_id a, sx_id b);
+sx_id sxl_make3(lua_State *L, sx_op op, sx_id a, sx_id b, sx_id c);
+sx_id sxl_constant(lua_State *L, double v);
+sx_id sxl_leaf(lua_State *L, sx_op op, uint32_t slot, uint32_t classes, int64_t attr);
+sx_axes sxl_axes_of(lua_State *L, sx_id id);
+/* Number of the dump that the operands know, its classes and images (may be NULL); misuse when none does. */
+uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes, size_t *images);
+size_t sxl_classes_of(lua_State *L, sx_id id, const sxl_mix *mix, const char *who);
+/* The axis of the lazy tensor at 1 that the value at 2 names; 0 when that is nil. */
+sx_axes sxl_dim_argument(lua_State *L, const char *who);
+
+/* -- bind_reduce.c: sums, means, labels, gradients ------------------------------------------------------- */
+
+void sxl_open_reduce(lua_State *L, int methods);     /* as sxl_open_dense */
+
 /* -- bind_dense.c: numbers in memory --------------------------------------------------------------- */
 
 void sxl_open_dense(lua_State *L, int methods);      /* functions into the module table on top */

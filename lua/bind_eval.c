@@ -180,8 +180,8 @@ static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, ui
     job *j = arg;
     lua_State *L = j->L;
     lua_pushvalue(L, j->progress);
-    lua_pushinteger(L, (lua_Integer)(pass < passes ? pass + 1 : passes));
-    lua_pushinteger(L, (lua_Integer)passes);
+    lua_pushinteger(L, (lua_Integer)(pass < passes ? pass + 1 : passes ? passes : 1));   /* one image alone: 1 of 1 */
+    lua_pushinteger(L, (lua_Integer)(passes ? passes : 1));
     lua_pushinteger(L, (lua_Integer)done);
     lua_pushinteger(L, (lua_Integer)total);
     bool go = true;

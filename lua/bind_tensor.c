@@ -13,7 +13,7 @@ sxl_tensor *sxl_test_tensor(lua_State *L, int idx)
     return luaL_testudata(L, idx, SXL_TENSOR);
 }
 
-static sxl_tensor *check_tensor(lua_State *L, int idx, const char *who)
+sxl_tensor *sxl_check_tensor(lua_State *L, int idx, const char *who)
 {
     sxl_tensor *t = sxl_test_tensor(L, idx);
     if (!t) sxl_misuse(L, NULL, "%s: a tensor expected, got %s", who, luaL_typename(L, idx));
@@ -95,7 +95,7 @@ sx_id sxl_node(lua_State *L, int idx, const char *who, sxl_mix *mix)
 }
 
 /* Pushes the tensor of a node made from the operands of mix. */
-static int push_mixed(lua_State *L, sx_id id, const sxl_mix *mix)
+int sxl_push_mixed(lua_State *L, sx_id id, const sxl_mix *mix)
 {
     sxl_session *s = sxl_get_session(L);
     bool images = sx_node_get(s->g, id)->axes & SX_AX_N;
@@ -104,37 +104,37 @@ static int push_mixed(lua_State *L, sx_id id, const sxl_mix *mix)
     return 1;
 }
 
-static sx_id make1(lua_State *L, sx_op op, sx_id a)
+sx_id sxl_make1(lua_State *L, sx_op op, sx_id a)
 {
     sx_error er;
     return sxl_made(L, sx_make1(sxl_get_session(L)->g, op, a, &er), &er);
 }
 
-static sx_id make2(lua_State *L, sx_op op, sx_id a, sx_id b)
+sx_id sxl_make2(lua_State *L, sx_op op, sx_id a, sx_id b)
 {
     sx_error er;
     return sxl_made(L, sx_make2(sxl_get_session(L)->g, op, a, b, &er), &er);
 }
 
-static sx_id make3(lua_State *L, sx_op op, sx_id a, sx_id b, sx_id c)
+sx_id sxl_make3(lua_State *L, sx_op op, sx_id a, sx_id b, sx_id c)
 {
     sx_error er;
     return sxl_made(L, sx_make(sxl_get_session(L)->g, op, a, b, c, 0, &er), &er);
 }
 
-static sx_id constant(lua_State *L, double v)
+sx_id sxl_constant(lua_State *L, double v)
 {
     sx_error er;
     return sxl_made(L, sx_const(sxl_get_session(L)->g, v, &er), &er);
 }
 
-static sx_axes axes_of(lua_State *L, sx_id id)
+sx_axes sxl_axes_of(lua_State *L, sx_id id)
 {
     return sx_node_get(sxl_get_session(L)->g, id)->axes;
 }
 
 /* Number of the dump that the operands know; misuse when none does. */
-static uint32_t need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes, size_t *images)
+uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes, size_t *images)
 {
     const sxl_dump *d = sxl_push_dump_of(L, mix->dump);
     if (!d || !d->d)
@@ -147,16 +147,16 @@ static uint32_t need_dump(lua_State *L, const sxl_mix *mix, const char *who, siz
     return slot;
 }
 
-static sx_id leaf(lua_State *L, sx_op op, uint32_t slot, uint32_t classes, int64_t attr)
+sx_id sxl_leaf(lua_State *L, sx_op op, uint32_t slot, uint32_t classes, int64_t attr)
 {
     sx_error er;
     return sxl_made(L, sx_leaf(sxl_get_session(L)->g, op, slot, classes, attr, NULL, &er), &er);
 }
 
-static size_t classes_of(lua_State *L, sx_id id, const sxl_mix *mix, const char *who)
+size_t sxl_classes_of(lua_State *L, sx_id id, const sxl_mix *mix, const char *who)
 {
     size_t c = sx_node_get(sxl_get_session(L)->g, id)->classes;
-    if (!c) need_dump(L, mix, who, &c, NULL);
+    if (!c) sxl_need_dump(L, mix, who, &c, NULL);
     return c;
 }
 
@@ -198,7 +198,7 @@ static int elementwise_op(lua_State *L, sx_op op)
     sxl_mix mix = SXL_MIX;
     sx_id id[3] = {0, 0, 0};
     for (int i = 0; i < args; i++) id[i] = sxl_node(L, i + 1, lua_name(op), &mix);
-    return push_mixed(L, make3(L, op, id[0], id[1], id[2]), &mix);
+    return sxl_push_mixed(L, sxl_make3(L, op, id[0], id[1], id[2]), &mix);
 }
 
 static int elementwise(lua_State *L)
@@ -211,7 +211,7 @@ static int tensor_clamp(lua_State *L)
 {
     static const sx_op outside[] = {SX_OP_lt, SX_OP_gt};
     lua_settop(L, 3);
-    check_tensor(L, 1, "clamp");
+    sxl_check_tensor(L, 1, "clamp");
     for (int k = 0; k < 2; k++) {
         if (lua_isnil(L, 2 + k)) continue;
         lua_pushinteger(L, outside[k]);
@@ -257,7 +257,7 @@ static sx_axes visible_axes(lua_State *L, int idx)
 {
     const sxl_tensor *t = sxl_test_tensor(L, idx);
     if (!t->id) return t->n == 1 ? 0 : sxl_dense_axes(L, idx, "axes");
-    sx_axes ax = axes_of(L, t->id);
+    sx_axes ax = sxl_axes_of(L, t->id);
     return t->image == SXL_ALL_IMAGES ? ax : ax & ~SX_AX_N;
 }
 
@@ -316,7 +316,7 @@ _Noreturn static void no_axis(lua_State *L, const char *who, const char *name, s
 }
 
 /* The axis of the lazy tensor at 1 that the value at 2 names; 0 when it is nil. */
-static sx_axes dim_argument(lua_State *L, const char *who)
+sx_axes sxl_dim_argument(lua_State *L, const char *who)
 {
     sx_axes have = visible_axes(L, 1);
     if (lua_isnoneornil(L, 2)) return 0;
@@ -358,7 +358,7 @@ static int core_axes(lua_State *L)
     lua_settop(L, 1);
     sx_axes ax = 0;
     if (lua_type(L, 1) != LUA_TNUMBER) {
-        check_tensor(L, 1, "axes");
+        sxl_check_tensor(L, 1, "axes");
         const sxl_tensor *t = sxl_test_tensor(L, 1);
         if (!t->id && lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {    /* a result: as its dimensions are named */
             lua_createtable(L, 0, 5);
@@ -398,7 +398,7 @@ static int core_axes(lua_State *L)
 static int tensor_axes(lua_State *L)
 {
     lua_settop(L, 1);
-    const sxl_tensor *t = check_tensor(L, 1, "axes");
+    const sxl_tensor *t = sxl_check_tensor(L, 1, "axes");
     if (!t->id) {
         lua_getiuservalue(L, 1, 1);
         return 1;
@@ -418,14 +418,14 @@ static int tensor_axes(lua_State *L)
 
 static int tensor_kind(lua_State *L)
 {
-    lua_pushstring(L, check_tensor(L, 1, "kind")->id ? "lazy" : "dense");
+    lua_pushstring(L, sxl_check_tensor(L, 1, "kind")->id ? "lazy" : "dense");
     return 1;
 }
 
 /* Number of dimensions and sizes of the tensor at 1, dense or lazy. */
 static int sizes(lua_State *L, const size_t **size, dims *ds, const char *who)
 {
-    sxl_tensor *t = check_tensor(L, 1, who);
+    sxl_tensor *t = sxl_check_tensor(L, 1, who);
     *size = t->dim;
     if (!t->id) return t->n_dims;
     lazy_dims(L, 1, ds);
@@ -472,260 +472,6 @@ static int tensor_len(lua_State *L)
     return 1;
 }
 
-/* -- Sums ------------------------------------------------------------------------------------------ */
-
-/* Pixel sum. What reads no pixel counts once per valid pixel. */
-static sx_id pixel_sum(lua_State *L, sx_op op, sx_id id, const sxl_mix *mix, const char *who)
-{
-    if (!sx_node_get(sxl_get_session(L)->g, id)->dump) {
-        sx_id valid = leaf(L, SX_OP_valid, need_dump(L, mix, who, NULL, NULL), 0, 0);
-        id = make2(L, SX_OP_mul, id, valid);
-    }
-    return make1(L, op, id);
-}
-
-static sx_id image_sum(lua_State *L, sx_op op, int64_t batch, sx_id id, const sxl_mix *mix, const char *who)
-{
-    sxl_session *s = sxl_get_session(L);
-    sx_error er;
-    if (mix->restricted && (axes_of(L, id) & SX_AX_N))
-        sxl_misuse(L, NULL, "%s: the tensor is image %zu alone", who, mix->image + 1);
-    if (axes_of(L, id) & SX_AX_P) sxl_misuse(L, "sum(\"pixel\") first", "%s: the tensor has a pixel axis", who);
-    if (!sx_node_get(s->g, id)->dump) {          /* a constant: once per image */
-        sx_id first = leaf(L, SX_OP_first, need_dump(L, mix, who, NULL, NULL), 0, 1);
-        first = sxl_made(L, sx_make(s->g, op, first, 0, 0, batch, &er), &er);
-        return make2(L, SX_OP_mul, id, first);
-    }
-    return sxl_made(L, sx_make(s->g, op, id, 0, 0, batch, &er), &er);
-}
-
-static int core_psum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    sx_id id = sxl_node(L, 1, "psum", &mix);
-    return push_mixed(L, pixel_sum(L, SX_OP_psum, id, &mix, "psum"), &mix);
-}
-
-static int core_bysum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    sx_id id = sxl_node(L, 1, "bysum", &mix);
-    return push_mixed(L, pixel_sum(L, SX_OP_bysum, id, &mix, "bysum"), &mix);
-}
-
-static int core_nsum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    sx_id id = sxl_node(L, 1, "nsum", &mix);
-    return push_mixed(L, image_sum(L, SX_OP_nsum, 0, id, &mix, "nsum"), &mix);
-}
-
-static int core_bsum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 2);
-    sx_id id = sxl_node(L, 1, "bsum", &mix);
-    int64_t batch = sxl_integer(L, 2, "bsum: images of a batch", 1, INT32_MAX);
-    if (batch == 1 && (axes_of(L, id) & SX_AX_N) && !(axes_of(L, id) & SX_AX_P)) return push_mixed(L, id, &mix);
-    return push_mixed(L, image_sum(L, SX_OP_bsum, batch, id, &mix, "bsum"), &mix);
-}
-
-static int core_lsum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    const sxl_tensor *t = check_tensor(L, 1, "lsum");
-    if (!t->id) {
-        lua_pushliteral(L, "label");
-        return sxl_dense_reduce(L, "sum");
-    }
-    return push_mixed(L, make1(L, SX_OP_lsum, sxl_node(L, 1, "lsum", &mix)), &mix);
-}
-
-static int core_transpose(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    const sxl_tensor *t = check_tensor(L, 1, "transpose");
-    if (t->id) return push_mixed(L, make1(L, SX_OP_transpose, sxl_node(L, 1, "transpose", &mix)), &mix);
-    if (t->n_dims != 2) sxl_misuse(L, NULL, "transpose: a matrix expected, the tensor has %d dimensions", t->n_dims);
-    size_t rows = t->dim[0], cols = t->dim[1];
-    sxl_tensor *r = sxl_push_dense(L, 2, (size_t[]){cols, rows});
-    for (size_t i = 0; i < rows; i++)
-        for (size_t j = 0; j < cols; j++) r->v[j * rows + i] = t->v[i * cols + j];
-    return 1;
-}
-
-/* Op over the class axis, applied to the class or the label axis. */
-static sx_id over_classes(lua_State *L, sx_op op, sx_id id, sx_axes ax)
-{
-    if (ax != SX_AX_L) return make1(L, op, id);
-    id = make1(L, op, make1(L, SX_OP_transpose, id));
-    return axes_of(L, id) & (SX_AX_L | SX_AX_C) ? make1(L, SX_OP_transpose, id) : id;
-}
-
-static sx_id sum_axis(lua_State *L, sx_id id, sx_axes ax, const sxl_mix *mix, const char *who)
-{
-    switch (ax) {
-    case SX_AX_P: return pixel_sum(L, SX_OP_psum, id, mix, who);
-    case SX_AX_N: return image_sum(L, SX_OP_nsum, 0, id, mix, who);
-    case SX_AX_L: return make1(L, SX_OP_lsum, id);
-    default: return make1(L, SX_OP_csum, id);
-    }
-}
-
-static sx_id sum_all(lua_State *L, sx_id id, const sxl_mix *mix, const char *who)
-{
-    if (axes_of(L, id) & SX_AX_P) id = sum_axis(L, id, SX_AX_P, mix, who);
-    if ((axes_of(L, id) & SX_AX_N) && !mix->restricted) id = sum_axis(L, id, SX_AX_N, mix, who);
-    if (axes_of(L, id) & SX_AX_L) id = sum_axis(L, id, SX_AX_L, mix, who);
-    if (axes_of(L, id) & SX_AX_C) id = sum_axis(L, id, SX_AX_C, mix, who);
-    return id;
-}
-
-/* t:sum([dim]) */
-static int tensor_sum(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 2);
-    if (!check_tensor(L, 1, "sum")->id) return sxl_dense_reduce(L, "sum");
-    sx_axes ax = dim_argument(L, "sum");
-    sx_id id = sxl_node(L, 1, "sum", &mix);
-    return push_mixed(L, ax ? sum_axis(L, id, ax, &mix, "sum") : sum_all(L, id, &mix, "sum"), &mix);
-}
-
-/* Valid pixels: of each image, or (when `images`) of all of them. */
-static sx_id valid_count(lua_State *L, const sxl_mix *mix, bool images)
-{
-    sx_id n = leaf(L, SX_OP_valid, need_dump(L, mix, "mean", NULL, NULL), 0, 0);
-    n = make1(L, SX_OP_psum, n);
-    return images ? make1(L, SX_OP_nsum, n) : n;
-}
-
-/* t:mean([dim]) */
-static int tensor_mean(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    size_t images = 0;
-    lua_settop(L, 2);
-    if (!check_tensor(L, 1, "mean")->id) return sxl_dense_reduce(L, "mean");
-    sx_axes ax = dim_argument(L, "mean");
-    sx_id id = sxl_node(L, 1, "mean", &mix), sum;
-    sx_axes have = axes_of(L, id);
-    double count = 1;
-    if (ax == SX_AX_P) {
-        sum = sum_axis(L, id, ax, &mix, "mean");
-        return push_mixed(L, make2(L, SX_OP_div, sum, valid_count(L, &mix, false)), &mix);
-    }
-    if (ax) {
-        sum = sum_axis(L, id, ax, &mix, "mean");
-        if (ax == SX_AX_N) need_dump(L, &mix, "mean", NULL, &images);
-        count = ax == SX_AX_N ? (double)images : (double)classes_of(L, id, &mix, "mean");
-        return push_mixed(L, make2(L, SX_OP_div, sum, constant(L, count)), &mix);
-    }
-    sum = sum_all(L, id, &mix, "mean");
-    if (have & SX_AX_C) count *= (double)classes_of(L, id, &mix, "mean");
-    if (have & SX_AX_L) count *= (double)classes_of(L, id, &mix, "mean");
-    if (have & SX_AX_P) {
-        sum = make2(L, SX_OP_div, sum, valid_count(L, &mix, (have & SX_AX_N) && !mix.restricted));
-    } else if ((have & SX_AX_N) && !mix.restricted) {
-        need_dump(L, &mix, "mean", NULL, &images);
-        count *= (double)images;
-    }
-    if (count > 1 || count < 1) sum = make2(L, SX_OP_div, sum, constant(L, count));
-    return push_mixed(L, sum, &mix);
-}
-
-/* Methods that lazily exist over classes (and labels) only. Upvalue 1: op, upvalue 2: name. */
-static int class_method(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    sx_op op = (sx_op)lua_tointeger(L, lua_upvalueindex(1));
-    const char *who = lua_tostring(L, lua_upvalueindex(2));
-    bool named = op != SX_OP_cmax && op != SX_OP_NONE;       /* dim may be left out: "class" */
-    lua_settop(L, 2);
-    const sxl_tensor *t = check_tensor(L, 1, who);
-    if (lua_isnil(L, 2) && named && (t->id || t->n_dims > 1)) {
-        lua_pushliteral(L, "class");
-        lua_replace(L, 2);
-    }
-    if (!t->id) {
-        if (lua_isnil(L, 2) && t->n_dims == 1) lua_pushinteger(L, 1), lua_replace(L, 2);
-        return sxl_dense_reduce(L, who);
-    }
-    sx_axes ax = dim_argument(L, who);
-    if (ax != SX_AX_C && ax != SX_AX_L)
-        sxl_misuse(L, op == SX_OP_cmax || op == SX_OP_NONE ? "the larger of two: a:maximum(b); over the rest: t:eval()" : NULL,
-                   "%s: only over \"class\" or \"label\"", who);
-    sx_id id = sxl_node(L, 1, who, &mix);
-    if (op == SX_OP_NONE)
-        id = make1(L, SX_OP_neg, over_classes(L, SX_OP_cmax, make1(L, SX_OP_neg, id), ax));
-    else
-        id = over_classes(L, op, id, ax);
-    return push_mixed(L, id, &mix);
-}
-
-/* -- Labels ---------------------------------------------------------------------------------------- */
-
-static sx_id picked(lua_State *L, const char *who, sxl_mix *mix)
-{
-    lua_settop(L, 2);
-    check_tensor(L, 1, who);
-    const sxl_tensor *y = check_tensor(L, 2, who);
-    if (!y->id) sxl_misuse(L, "t:pick(d.labels)", "%s: labels expected, got a dense tensor", who);
-    sx_id a = sxl_node(L, 1, who, mix), b = sxl_node(L, 2, who, mix);
-    return make2(L, SX_OP_pick, a, b);
-}
-
-static int tensor_pick(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    return push_mixed(L, picked(L, "pick", &mix), &mix);
-}
-
-static int tensor_logpick(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    return push_mixed(L, make1(L, SX_OP_log, picked(L, "logpick", &mix)), &mix);
-}
-
-static int tensor_one_minus_pick(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    sx_id p = picked(L, "one_minus_pick", &mix);
-    return push_mixed(L, make2(L, SX_OP_sub, constant(L, 1), p), &mix);
-}
-
-static int tensor_onehot(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    lua_settop(L, 1);
-    check_tensor(L, 1, "onehot");
-    return push_mixed(L, make1(L, SX_OP_onehot, sxl_node(L, 1, "onehot", &mix)), &mix);
-}
-
-/* t:sum_by(labels): sum over all valid pixels, split by label. */
-static int tensor_sum_by(lua_State *L)
-{
-    sxl_mix mix = SXL_MIX;
-    sxl_session *s = sxl_get_session(L);
-    lua_settop(L, 2);
-    check_tensor(L, 1, "sum_by");
-    sx_id t = sxl_node(L, 1, "sum_by", &mix), y = sxl_node(L, 2, "sum_by", &mix), sum;
-    if (!(axes_of(L, y) & SX_AX_P)) sxl_misuse(L, "t:sum_by(d.labels)", "sum_by: the argument must be labels");
-    if (sx_node_get(s->g, y)->op == SX_OP_labels) {
-        sum = pixel_sum(L, SX_OP_bysum, t, &mix, "sum_by");
-    } else {                                       /* other labels, a prediction say: choose by their one-hot */
-        sx_id hot = make1(L, SX_OP_onehot, y);
-        if (axes_of(L, t) & SX_AX_C) hot = make1(L, SX_OP_transpose, hot);
-        sum = pixel_sum(L, SX_OP_psum, make3(L, SX_OP_where, hot, t, constant(L, 0)), &mix, "sum_by");
-    }
-    return push_mixed(L, mix.restricted ? sum : image_sum(L, SX_OP_nsum, 0, sum, &mix, "sum_by"), &mix);
-}
-
 /* -- Reading --------------------------------------------------------------------------------------- */
 
 /* Lazy t[i]: the first of image, class that it has. */
@@ -748,10 +494,10 @@ static int lazy_index_one(lua_State *L, int64_t i)
         return 1;
     }
     sx_id id = sxl_node(L, 1, "index", &mix);
-    uint32_t c = (uint32_t)classes_of(L, id, &mix, "index");
-    sx_id hot = make2(L, SX_OP_eq, leaf(L, SX_OP_classes, 0, c, 0), constant(L, (double)(i - 1)));
-    id = make1(L, SX_OP_csum, make3(L, SX_OP_where, hot, id, constant(L, 0)));
-    return push_mixed(L, id, &mix);
+    uint32_t c = (uint32_t)sxl_classes_of(L, id, &mix, "index");
+    sx_id hot = sxl_make2(L, SX_OP_eq, sxl_leaf(L, SX_OP_classes, 0, c, 0), sxl_constant(L, (double)(i - 1)));
+    id = sxl_make1(L, SX_OP_csum, sxl_make3(L, SX_OP_where, hot, id, sxl_constant(L, 0)));
+    return sxl_push_mixed(L, id, &mix);
 }
 
 static int lazy_index(lua_State *L)
@@ -776,7 +522,7 @@ static int tensor_index(lua_State *L)
 {
     int type = lua_type(L, 2);
     if (type == LUA_TNUMBER || type == LUA_TTABLE) {
-        const sxl_tensor *t = check_tensor(L, 1, "index");
+        const sxl_tensor *t = sxl_check_tensor(L, 1, "index");
         return t->id ? lazy_index(L) : sxl_dense_index(L);
     }
     lua_pushvalue(L, 2);
@@ -814,7 +560,7 @@ static int core_text(lua_State *L)
 static int tensor_tostring(lua_State *L)
 {
     sxl_session *s = sxl_get_session(L);
-    const sxl_tensor *t = check_tensor(L, 1, "tostring");
+    const sxl_tensor *t = sxl_check_tensor(L, 1, "tostring");
     dims ds;
     char buf[40];
     luaL_Buffer b;
@@ -887,20 +633,9 @@ static void open_metatable(lua_State *L, int methods)
 
 void sxl_open_tensor(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"psum", core_psum}, {"bysum", core_bysum}, {"nsum", core_nsum},
-                                         {"bsum", core_bsum}, {"lsum", core_lsum},   {"transpose", core_transpose},
-                                         {"axes", core_axes}, {"text", core_text},   {NULL, NULL}};
-    static const luaL_Reg methods[] = {
-        {"clamp", tensor_clamp},     {"sum", tensor_sum},       {"mean", tensor_mean},
-        {"pick", tensor_pick},       {"logpick", tensor_logpick}, {"one_minus_pick", tensor_one_minus_pick},
-        {"onehot", tensor_onehot},   {"sum_by", tensor_sum_by}, {"axes", tensor_axes},
-        {"kind", tensor_kind},       {"dim", tensor_dim},       {"size", tensor_size},
-        {"transpose", core_transpose}, {NULL, NULL}};
-    static const struct {
-        const char *name;
-        sx_op op;                                 /* NONE: min, by way of cmax */
-    } by_class[] = {{"max", SX_OP_cmax},         {"min", SX_OP_NONE},         {"logsumexp", SX_OP_logsumexp},
-                    {"softmax", SX_OP_softmax},  {"log_softmax", SX_OP_log_softmax}, {"argmax", SX_OP_argmax}};
+    static const luaL_Reg functions[] = {{"axes", core_axes}, {"text", core_text}, {NULL, NULL}};
+    static const luaL_Reg methods[] = {{"clamp", tensor_clamp}, {"axes", tensor_axes}, {"kind", tensor_kind},
+                                       {"dim", tensor_dim},     {"size", tensor_size}, {NULL, NULL}};
     int core = lua_gettop(L);
     luaL_setfuncs(L, functions, 0);
     lua_newtable(L);
@@ -908,15 +643,10 @@ void sxl_open_tensor(lua_State *L)
     luaL_setfuncs(L, methods, 0);
     for (int i = 1; i < SX_OP_COUNT; i++)
         if (sx_op_class((sx_op)i) == SX_CL_EW) set_op(L, class, (sx_op)i, lua_name((sx_op)i));
-    for (size_t i = 0; i < sizeof by_class / sizeof *by_class; i++) {
-        lua_pushinteger(L, by_class[i].op);
-        lua_pushstring(L, by_class[i].name);
-        lua_pushcclosure(L, class_method, 2);
-        lua_setfield(L, class, by_class[i].name);
-    }
     open_metatable(L, class);
     lua_pushvalue(L, core);
     sxl_open_dense(L, class);
+    sxl_open_reduce(L, class);
     lua_pop(L, 1);
     lua_pushnil(L);                               /* segx.f(a, ...) is a:f(...) */
     while (lua_next(L, class)) {
