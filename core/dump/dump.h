@@ -34,8 +34,8 @@ typedef struct sx_dump sx_dump;
 
 /* All zero means: detect. Strings may be NULL. */
 typedef struct sx_dump_opts {
-    const char *logits;          /* path of the data set inside the file */
-    const char *labels;
+    const char *logits;          /* path of the data set inside the file; with a group per sample its */
+    const char *labels;          /*   name there, or "cases/" "*" "/scores" (any group) */
     const char *layout;          /* "NCHW", "NHWC", "NCDHW", "NDHWC", "NHW" (one sigmoid channel) */
     const char *activation;      /* "logits", "probs", "log_probs" */
     const char *const *class_names;   /* n_class_names strings, or NULL */
@@ -94,8 +94,8 @@ typedef struct sx_image {
     const void *logits;
     size_t c_stride, p_stride;
     const void *labels;
-    const void *const *field;    /* info->n_fields pointers, or NULL; float64 or as field_type says */
-    const sx_dtype *field_type;
+    const void *const *field;    /* info->n_fields pointers (NULL where not wanted), or NULL without fields */
+    const sx_dtype *field_type;  /* info->n_fields of them: each field stays in the file's type */
     size_t n_px;
 } sx_image;
 
