@@ -3,15 +3,17 @@ make_sample.lua: writes a made-up but lifelike dump, the same for the same seed.
 
     segx datasets/make_sample.lua OUT.h5 [--volume] [--images N] [--size HxW] [--seed N]
 
-Street scenes (default): sky, buildings, vegetation, road, sidewalk, cars, people, thin poles and small signs; the car's own
-bonnet and a few smears are ignored (255). --volume: cells in 3-D with thin membranes and mitochondria (--size DxHxW).
+Street scenes (default): sky, buildings, vegetation, road, sidewalk, cars, people, thin poles and
+small signs; the car's own bonnet and a few smears are ignored (255). --volume: cells in 3-D with
+thin membranes and mitochondria (--size DxHxW).
 
-The "predictions" have the faults of a trained network: what is thin or small is half lost in its surroundings, borders
-are blurred, rare classes are taken for common ones, errors come in patches, some images are harder than others. How
-sure the logits are has something, not everything, to do with how often they are right.
+The "predictions" have the faults of a trained network: what is thin or small is half lost in its
+surroundings, borders are blurred, rare classes are taken for common ones, errors come in patches,
+some images are harder than others. How sure the logits are has something, not everything, to do
+with how often they are right.
 ]]
 
--- -- Random numbers: a hash of (seed, stream, counter), no state to carry -----------------------------
+-- -- Random numbers: a hash of (seed, stream, counter), no state to carry -------------------------
 
 local function mix(z)     -- splitmix64's finaliser
   z = (z ~ (z >> 30)) * 0xbf58476d1ce4e5b9
@@ -36,7 +38,7 @@ local function generator(seed, stream)
   }, {__call = function(_, lo, hi) return lo and lo + (hi - lo) * uniform() or uniform() end})
 end
 
--- -- Fields over a grid: flat lists, the last axis fastest ----------------------------------------------
+-- -- Fields over a grid: flat lists, the last axis fastest ----------------------------------------
 
 local function size_of(dims)
   local n = 1
@@ -44,7 +46,8 @@ local function size_of(dims)
   return n
 end
 
--- Linear interpolation of a coarse list along one axis, to a finer one. outer, inner: sizes around the axis.
+-- Linear interpolation of a coarse list along one axis, to a finer one. outer, inner: sizes around
+-- the axis.
 local function stretch(list, outer, from, to, inner)
   local out = {}
   for x = 0, to - 1 do
@@ -53,14 +56,16 @@ local function stretch(list, outer, from, to, inner)
     local f = at - lo
     f = f * f * (3 - 2 * f)
     for o = 0, outer - 1 do
-      local a, b, target = (o * from + lo) * inner, (o * from + lo + 1) * inner, (o * to + x) * inner
+      local a, target = (o * from + lo) * inner, (o * to + x) * inner
+      local b = a + inner
       for i = 1, inner do out[target + i] = list[a + i] * (1 - f) + list[b + i] * f end
     end
   end
   return out
 end
 
--- Smooth noise of about unit variance: random numbers on a lattice with this spacing, interpolated axis by axis.
+-- Smooth noise of about unit variance: random numbers on a lattice with this spacing, interpolated
+-- axis by axis.
 local function smooth_noise(dims, spacing, random)
   local coarse = {}
   for k, d in ipairs(dims) do coarse[k] = math.max(2, math.ceil(d / spacing) + 1) end
@@ -85,7 +90,8 @@ local function blur_axis(list, outer, size, inner, r)
       for k = -r, r do sum = sum + list[base + math.min(math.max(k, 0), size - 1) * inner] end
       for x = 0, size - 1 do
         out[base + x * inner] = sum * step
-        sum = sum + list[base + math.min(x + r + 1, size - 1) * inner] - list[base + math.max(x - r, 0) * inner]
+        sum = sum + list[base + math.min(x + r + 1, size - 1) * inner]
+          - list[base + math.max(x - r, 0) * inner]
       end
     end
   end
@@ -102,7 +108,7 @@ local function blur(list, dims, r)
   return list
 end
 
--- -- From labels to what a network would have said ---------------------------------------------------------
+-- -- From labels to what a network would have said ------------------------------------------------
 
 -- Class plane: 1 where the label is c. Ignored pixels count as class 0 (the network does not know).
 local function indicator(labels, c, ignore)
@@ -114,7 +120,8 @@ local function indicator(labels, c, ignore)
   return list
 end
 
--- What the network believes: blurred truth, with part of each class handed to the classes it is taken for.
+-- What the network believes: blurred truth, with part of each class handed to the classes it is
+-- taken for.
 local function beliefs(labels, dims, world)
   local q = {}
   for c = 1, #world.classes do q[c] = {} end
@@ -143,13 +150,14 @@ local function predict(labels, dims, world, random)
     local fine = smooth_noise(dims, 2, random)
     local plane, base = q[c], (c - 1) * n
     for i = 1, n do
-      logits[base + i] = sureness * (math.log((plane[i] or 0) + 0.004) + hardness * (0.8 * coarse[i] + 0.4 * fine[i]))
+      logits[base + i] = sureness * (math.log((plane[i] or 0) + 0.004)
+        + hardness * (0.8 * coarse[i] + 0.4 * fine[i]))
     end
   end
   return logits
 end
 
--- -- Street scenes -----------------------------------------------------------------------------------------------
+-- -- Street scenes --------------------------------------------------------------------------------
 
 local SKY, BUILDING, VEGETATION, ROAD, SIDEWALK, CAR, PERSON, POLE, SIGN = 0, 1, 2, 3, 4, 5, 6, 7, 8
 local street = {
@@ -157,7 +165,8 @@ local street = {
   dims = {96, 128}, images = 32, blur = 1, patch = 12, ignore = 255,
   taken_for = {
     vegetation = {building = 0.12}, sidewalk = {road = 0.25}, car = {road = 0.06, building = 0.05},
-    person = {building = 0.15, car = 0.12, vegetation = 0.08}, pole = {building = 0.22, vegetation = 0.1},
+    person = {building = 0.15, car = 0.12, vegetation = 0.08},
+    pole = {building = 0.22, vegetation = 0.1},
     sign = {building = 0.25, pole = 0.12},
   },
 }
@@ -207,7 +216,8 @@ local function skyline(c, random, horizon)
     x = x + width + random.int(0, 3)
   end
   for _ = 1, random.int(2, 5) do
-    c.ellipse(horizon - random(0, 8), random(0, c.w), random(4, 0.2 * c.h), random(4, 0.12 * c.w), VEGETATION)
+    c.ellipse(horizon - random(0, 8), random(0, c.w), random(4, 0.2 * c.h), random(4, 0.12 * c.w),
+      VEGETATION)
   end
 end
 
@@ -261,7 +271,7 @@ function street.scene(dims, random)
   return c.labels
 end
 
--- -- Cells in 3-D ---------------------------------------------------------------------------------------------------
+-- -- Cells in 3-D ---------------------------------------------------------------------------------
 
 local CYTOPLASM, MEMBRANE, MITOCHONDRION = 0, 1, 2
 local cells = {
@@ -300,7 +310,8 @@ function cells.scene(dims, random)
         local first, second = two_nearest(points, z, y, x)
         local c = second - first < 1.8 and MEMBRANE or CYTOPLASM
         for _, b in ipairs(blobs) do
-          if c == CYTOPLASM and (z - b[1]) ^ 2 + ((y - b[2]) / 1.6) ^ 2 + (x - b[3]) ^ 2 < b.r ^ 2 then c = MITOCHONDRION end
+          local distance = (z - b[1]) ^ 2 + ((y - b[2]) / 1.6) ^ 2 + (x - b[3]) ^ 2
+          if c == CYTOPLASM and distance < b.r ^ 2 then c = MITOCHONDRION end
         end
         labels[#labels + 1] = c
       end
@@ -309,7 +320,7 @@ function cells.scene(dims, random)
   return labels
 end
 
--- -- The program ------------------------------------------------------------------------------------------------------
+-- -- The program ----------------------------------------------------------------------------------
 
 local usage = "usage: segx make_sample.lua OUT.h5 [--volume] [--images N] [--size HxW] [--seed N]"
 
@@ -325,7 +336,9 @@ local function parse(args)
     i = i + 1
     return args[i] or stop(args[i - 1] .. ": a value is missing")
   end
-  local function integer() return math.tointeger(tonumber(value())) or stop("not a whole number: " .. args[i]) end
+  local function integer()
+    return math.tointeger(tonumber(value())) or stop("not a whole number: " .. args[i])
+  end
   while i <= #args do
     local a = args[i]
     if a == "--volume" then o.world = cells
@@ -349,7 +362,8 @@ local function main(args)
   local o = parse(args)
   local world = o.world
   local writer = segx.write_dump(o.path, {
-    n = o.images, classes = #world.classes, dims = o.dims, logits_type = "float16", labels_type = "uint8", gzip = 4,
+    n = o.images, classes = #world.classes, dims = o.dims, logits_type = "float16",
+    labels_type = "uint8", gzip = 4,
     class_names = world.classes, ignore_index = world.ignore, split = "val",
   })
   for i = 1, o.images do

@@ -3,8 +3,9 @@ How do I try a loss of my own?
 
     segx scripts/custom_loss.lua val.h5
 
-Two losses that segx does not have: a pixel loss (poly-1 cross entropy, Leng et al. 2022) and a region loss (soft
-Matthews correlation). Written once, they take class weights, units, masks and sweeps like the built-in ones.
+Two losses that segx does not have: a pixel loss (poly-1 cross entropy, Leng et al. 2022) and a
+region loss (soft Matthews correlation). Written once, they take class weights, units, masks and
+sweeps like the built-in ones.
 ]]
 local d <close> = segx.open(arg[1])
 local L, A, W = segx.loss, segx.axis, segx.weights
@@ -29,4 +30,5 @@ local unsure = poly1:where(function(x) return x.p:max("class"):lt(0.7) end)
 print(("\npoly1 where the largest probability is below 0.7: %.4f"):format(unsure(d).value))
 
 local epsilon = A.lin("epsilon", -1, 4, 6)
-print(segx.sweep {dump = d, loss = poly1 {epsilon = epsilon} + mcc, want = {"value", "parts", "tau(iou)"}}:run())
+print(segx.sweep {dump = d, loss = poly1 {epsilon = epsilon} + mcc,
+  want = {"value", "parts", "tau(iou)"}}:run())

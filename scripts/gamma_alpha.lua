@@ -3,8 +3,9 @@ What do gamma and class weights of the focal loss do to the attention that rare 
 
     segx scripts/gamma_alpha.lua val.h5
 
-gamma runs inside the pass; the strength s of the weights (balanced ^ s: 0 none, 1 full) is free. The table shows the
-part of the loss that the three rarest classes make, next to their part of the pixels.
+gamma runs inside the pass; the strength s of the weights (balanced ^ s: 0 none, 1 full) is free.
+The table shows the part of the loss that the three rarest classes make, next to their part of the
+pixels.
 ]]
 local d <close> = segx.open(arg[1])
 local L, A, W, format = segx.loss, segx.axis, segx.weights, segx.format
@@ -26,10 +27,12 @@ end
 
 local gamma = A.grid("gamma", {0, 0.5, 1, 2, 3, 5})
 local s = A.grid("s", {0, 0.5, 1})
-local sweep = segx.sweep {dump = d, loss = L.focal {gamma = gamma, weight = W.balanced(d) ^ s}, want = want}
+local sweep = segx.sweep {dump = d, loss = L.focal {gamma = gamma, weight = W.balanced(d) ^ s},
+  want = want}
 print(sweep:plan())
 local r = sweep:run()
 print(r)
 
 local best = r:best("tau(iou)")
-print(("\ngamma %s, s %s orders the images best (tau %s)"):format(best.gamma, best.s, format.number(best["tau(iou)"])))
+print(("\ngamma %s, s %s orders the images best (tau %s)"):format(best.gamma, best.s,
+  format.number(best["tau(iou)"])))

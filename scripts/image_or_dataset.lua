@@ -1,5 +1,6 @@
 --[[
-Does it matter whether Dice is summed over an image, a batch or the whole data set, and what absent classes count?
+Does it matter whether Dice is summed over an image, a batch or the whole data set, and what absent
+classes count?
 
     segx scripts/image_or_dataset.lua val.h5
 
@@ -8,7 +9,8 @@ The same predictions, the same formula; libraries differ in just these choices.
 local d <close> = segx.open(arg[1])
 local L, format = segx.loss, segx.format
 
-local units = {{"image", "image"}, {"batch of 4", {batch = 4}}, {"batch of 16", {batch = 16}}, {"data set", "dataset"}}
+local units = {{"image", "image"}, {"batch of 4", {batch = 4}}, {"batch of 16", {batch = 16}},
+  {"data set", "dataset"}}
 local rows = {}
 for i, unit in ipairs(units) do
   rows[i] = {unit[1]}

@@ -1,14 +1,16 @@
 --[[
-The three textbook experiments on imbalanced classes, done right: what do inverse-frequency weights, focal loss and
-generalized Dice do on my dump, and what do the versions found in many tutorials do instead?
+The three textbook experiments on imbalanced classes, done right: what do inverse-frequency weights,
+focal loss and generalized Dice do on my dump, and what do the versions found in many tutorials do
+instead?
 
     segx scripts/seed_experiments.lua val.h5
 
-1. Weighted cross entropy: dividing by the sum of the weights (PyTorch) makes a common factor invisible; dividing by the
-   number of pixels makes it a change of the learning rate.
+1. Weighted cross entropy: dividing by the sum of the weights (PyTorch) makes a common factor
+   invisible; dividing by the number of pixels makes it a change of the learning rate.
 2. Focal loss: a scalar alpha only scales; a vector by class weighs.
-3. Generalized Dice: the weight belongs in numerator and denominator, and is 1/n^2 of each class. The tutorial version
-   (variant = "seed") puts one constant into the numerator only, and stays near 1 whatever the network does.
+3. Generalized Dice: the weight belongs in numerator and denominator, and is 1/n^2 of each class.
+   The tutorial version (variant = "seed") puts one constant into the numerator only, and stays
+   near 1 whatever the network does.
 ]]
 local d <close> = segx.open(arg[1])
 local L, W, format = segx.loss, segx.weights, segx.format

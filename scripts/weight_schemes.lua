@@ -10,7 +10,8 @@ local L, A, W, format = segx.loss, segx.axis, segx.weights, segx.format
 
 local mean_1 = {normalise = "mean_1"}
 local schemes = {
-  W.of(d, {default = 1}), W.inverse_sqrt(d, mean_1), W.log(d, mean_1), W.median_frequency(d, mean_1), W.balanced(d, mean_1),
+  W.of(d, {default = 1}), W.inverse_sqrt(d, mean_1), W.log(d, mean_1),
+  W.median_frequency(d, mean_1), W.balanced(d, mean_1),
   W.effective_number(d, {beta = 1 - 1e-5}),
 }
 local names = {"none", "inverse_sqrt", "log", "median_frequency", "balanced", "effective_number"}
@@ -30,7 +31,9 @@ local r = segx.sweep {dump = d, loss = L.ce {weight = scheme}, want = {"value", 
 rows = {}
 for c, class in ipairs(d:info().class_names) do
   rows[c] = {class}
-  for k, share in ipairs(r:column("share." .. class)) do rows[c][k + 1] = ("%.1f %%"):format(100 * share) end
+  for k, share in ipairs(r:column("share." .. class)) do
+    rows[c][k + 1] = ("%.1f %%"):format(100 * share)
+  end
 end
 print("\npart of the cross entropy that the pixels of each class make")
 print(format.table({"class", table.unpack(names)}, rows))

@@ -1,6 +1,6 @@
 --[[
-axis.lua: the axes of a sweep. An axis is a Tensor that ranges over a list of values; it stands wherever a number
-(or a class-weight vector) may stand, and arithmetic on it is an axis again.
+axis.lua: the axes of a sweep. An axis is a Tensor that ranges over a list of values; it stands
+wherever a number (or a class-weight vector) may stand, and arithmetic on it is an axis again.
 
     A.grid("gamma", {0, 1, 2, 5})      these values
     A.lin("mix", 0, 1, 11)             n values from lo to hi, equal steps
@@ -31,7 +31,8 @@ end
 
 local function check_name(where, name)
   if type(name) ~= "string" or not name:match("^[%a_][%w_.]*$") then
-    errors.misuse(where .. ": the first argument is the axis' name, a word", 'A.grid("gamma", {0, 1, 2})')
+    errors.misuse(where .. ": the first argument is the axis' name, a word",
+      'A.grid("gamma", {0, 1, 2})')
   end
 end
 
@@ -41,7 +42,8 @@ local function check_values(where, name, values)
   end
   for i, v in ipairs(values) do
     if type(v) ~= "number" or v ~= v or math.abs(v) == math.huge then
-      errors.misuse(("%s: axis '%s': value %d is %s, not a finite number"):format(where, name, i, tostring(v)))
+      errors.misuse(("%s: axis '%s': value %d is %s, not a finite number"):format(
+        where, name, i, tostring(v)))
     end
   end
 end
@@ -49,14 +51,15 @@ end
 local function check_range(where, name, lo, hi, n)
   check_values(where, name, {lo, hi})
   if math.type(n) ~= "integer" or n < 2 then
-    errors.misuse(("%s: axis '%s': the number of values is an integer of at least 2"):format(where, name))
+    errors.misuse(("%s: axis '%s' has an integer number of values, at least 2"):format(where, name))
   end
 end
 
 -- Twelve digits: 0.3 stays 0.3, and no axis depends on the last bit of the C library's pow.
 local function tidy(v) return tonumber(("%.12g"):format(v)) + 0.0 end
 
---- These values. name: a word; values: finite numbers; labels: texts for tables (default: the numbers).
+--- These values. name: a word; values: finite numbers; labels: texts for tables (default: the
+--- numbers).
 function axis.grid(name, values, labels)
   check_name("grid", name)
   check_values("grid", name, values)
@@ -83,11 +86,14 @@ end
 function axis.log(name, lo, hi, n)
   check_name("log", name)
   check_range("log", name, lo, hi, n)
-  if lo <= 0 or hi <= 0 then errors.misuse(("log: axis '%s': both ends must be positive"):format(name)) end
+  if lo <= 0 or hi <= 0 then
+    errors.misuse(("log: axis '%s': both ends must be positive"):format(name))
+  end
   return spaced("log", name, lo, hi, n, function(s) return lo * (hi / lo) ^ s end)
 end
 
---- Parameters that move together: A.zip("gamma", {0, 2}, "mix", {1, 0.5}) returns one tensor per name.
+--- Parameters that move together: A.zip("gamma", {0, 2}, "mix", {1, 0.5}) returns one tensor per
+--- name.
 function axis.zip(...)
   local names, lists, given = {}, {}, {...}
   for i = 1, #given, 2 do
@@ -95,10 +101,13 @@ function axis.zip(...)
     check_values("zip", given[i], given[i + 1])
     names[#names + 1], lists[#lists + 1] = given[i], given[i + 1]
     if #given[i + 1] ~= #given[2] then
-      errors.misuse(("zip: '%s' has %d values, '%s' has %d"):format(given[i], #given[i + 1], given[1], #given[2]))
+      errors.misuse(("zip: '%s' has %d values, '%s' has %d"):format(
+        given[i], #given[i + 1], given[1], #given[2]))
     end
   end
-  if #names == 0 then errors.misuse("zip: no axis given", 'A.zip("gamma", {0, 2}, "mix", {1, 0.5})') end
+  if #names == 0 then
+    errors.misuse("zip: no axis given", 'A.zip("gamma", {0, 2}, "mix", {1, 0.5})')
+  end
   local tensors = {core.zip(names, lists)}
   for i, t in ipairs(tensors) do
     remember(t, ("select(%d, A.zip(%s))"):format(i, (format.lua(given):gsub("^{(.*)}$", "%1"))))
@@ -110,16 +119,20 @@ end
 local function as_vector(v, i)
   if tensor.is(v) then return v end
   if type(v) == "table" and v.tensor then v = v:tensor() return v end
-  if type(v) ~= "table" then errors.misuse(("vectors: entry %d is a %s, not a class vector"):format(i, type(v))) end
+  if type(v) ~= "table" then
+    errors.misuse(("vectors: entry %d is a %s, not a class vector"):format(i, type(v)))
+  end
   check_values("vectors", tostring(i), v)
   return core.dense(v)
 end
 
---- Whole class vectors (lists of C numbers, dense {C} tensors or weights). labels: one text each; default: the
---- names of the weights ("balanced"), else the position.
+--- Whole class vectors (lists of C numbers, dense {C} tensors or weights). labels: one text each;
+--- default: the names of the weights ("balanced"), else the position.
 function axis.vectors(name, vectors, labels)
   check_name("vectors", name)
-  if type(vectors) ~= "table" or #vectors == 0 then errors.misuse("vectors: expected a list of class vectors") end
+  if type(vectors) ~= "table" or #vectors == 0 then
+    errors.misuse("vectors: expected a list of class vectors")
+  end
   local values, texts_of = {}, {}
   for i, v in ipairs(vectors) do
     values[i] = as_vector(v, i)
@@ -127,7 +140,8 @@ function axis.vectors(name, vectors, labels)
   end
   local lists = {}
   for i, v in ipairs(values) do lists[i] = v:totable() end
-  local text = ("A.vectors(%q, %s, %s)"):format(name, format.lua(lists), format.lua(labels or texts_of))
+  local text = ("A.vectors(%q, %s, %s)"):format(name, format.lua(lists),
+    format.lua(labels or texts_of))
   return remember(core.axis(name, values, labels or texts_of), text)
 end
 

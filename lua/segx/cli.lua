@@ -1,6 +1,6 @@
 --[[
-cli.lua: the sub-commands of the program. Each takes the list of its arguments, prints to standard output and returns
-the exit status; what is wrong is raised.
+cli.lua: the sub-commands of the program. Each takes the list of its arguments, prints to standard
+output and returns the exit status; what is wrong is raised.
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
@@ -17,7 +17,9 @@ local usage = {
   doctor = "segx doctor",
 }
 
-local function misuse(command, message) errors.raise("usage", command .. ": " .. message, usage[command]) end
+local function misuse(command, message)
+  errors.raise("usage", command .. ": " .. message, usage[command])
+end
 
 -- Splits arguments into words and known flags.
 local function arguments(command, args, flags, count)
@@ -31,11 +33,13 @@ local function arguments(command, args, flags, count)
       words[#words + 1] = a
     end
   end
-  if #words ~= count then misuse(command, count == 1 and "expected one file" or "unexpected argument") end
+  if #words ~= count then
+    misuse(command, count == 1 and "expected one file" or "unexpected argument")
+  end
   return words, given
 end
 
--- -- info, verify ------------------------------------------------------------------------------------
+-- -- info, verify ---------------------------------------------------------------------------------
 
 --- segx info DUMP [--json]
 function cli.info(args)
@@ -50,13 +54,15 @@ local function class_rows(d, m)
   local counts, rows, total = require("segx.weights").counts(d), {}, 0
   for _, n in ipairs(counts.counts) do total = total + n end
   for c, n in ipairs(counts.counts) do
-    rows[c] = {counts.class_names[c], format.count(n), ("%.3f %%"):format(100 * n / total), m.iou[c - 1], m.recall[c - 1]}
+    rows[c] = {counts.class_names[c], format.count(n), ("%.3f %%"):format(100 * n / total),
+      m.iou[c - 1], m.recall[c - 1]}
   end
   return rows, total
 end
 
---- segx verify DUMP: reads all of it (non-finite logits and labels out of range are refused with their place), counts
---- classes and looks whether the predictions have anything to do with the labels.
+--- segx verify DUMP: reads all of it (non-finite logits and labels out of range are refused with
+--- their place), counts classes and looks whether the predictions have anything to do with the
+--- labels.
 function cli.verify(args)
   local words = arguments("verify", args, {}, 1)
   local segx, info = require "segx", require "segx.info"
@@ -67,17 +73,20 @@ function cli.verify(args)
   print(format.table({"class", "pixels", "share", "iou", "recall"}, rows))
   print(("valid pixels %s   pixel accuracy %s   miou %s"):format(
     format.count(total), format.number(m.pixel_accuracy), format.number(m.miou)))
-  if total == 0 then errors.raise("data", words[1] .. ": every pixel is ignored", "see the ignored values above") end
+  if total == 0 then
+    errors.raise("data", words[1] .. ": every pixel is ignored", "see the ignored values above")
+  end
   if m.pixel_accuracy < 1.5 / #rows then
-    print("note: hardly better than guessing; is the layout or the order of classes what was meant?")
+    print("note: hardly better than guessing; are layout and order of classes what was meant?")
   end
   print "ok"
   return 0
 end
 
--- -- plan ---------------------------------------------------------------------------------------------
+-- -- plan -----------------------------------------------------------------------------------------
 
---- segx plan SCRIPT [args]: runs the script up to its first sweep, prints the plan of that sweep, and stops.
+--- segx plan SCRIPT [args]: runs the script up to its first sweep, prints the plan of that sweep,
+--- and stops.
 function cli.plan(args)
   if #args == 0 then misuse("plan", "expected a script") end
   local chunk, why = loadfile(args[1])
@@ -99,14 +108,15 @@ function cli.plan(args)
   return 0
 end
 
--- -- doc ------------------------------------------------------------------------------------------------
+-- -- doc ------------------------------------------------------------------------------------------
 
 local function describe_loss(def)
   local lines = {("L.%s{...}   %s"):format(def.name, def.doc or "")}
   if def.source then lines[2] = "  source: " .. def.source end
   for _, p in ipairs(def.params) do
     local default = def.defaults[p]
-    lines[#lines + 1] = ("  %s%s   %s"):format(p, default ~= nil and " = " .. format.lua(default) or "", def.help[p] or "")
+    lines[#lines + 1] = ("  %s%s   %s"):format(p,
+      default ~= nil and " = " .. format.lua(default) or "", def.help[p] or "")
   end
   lines[#lines + 1] = "  and: " .. table.concat(def.accepts, ", ", #def.params + 1)
   return table.concat(lines, "\n")
@@ -118,35 +128,44 @@ local topics = {}
 
 function topics.losses()
   local rows = {}
-  for _, def in ipairs(require("segx.losses").list()) do rows[#rows + 1] = {def.name, def.doc or ""} end
-  return list_of(rows) .. "\nsegx doc NAME shows the parameters; hybrids: dice_ce, dice_focal, gdice_focal"
+  for _, def in ipairs(require("segx.losses").list()) do
+    rows[#rows + 1] = {def.name, def.doc or ""}
+  end
+  return list_of(rows) .. "\nhybrids: dice_ce, dice_focal, gdice_focal\nsegx doc NAME shows the parameters"
 end
 
 function topics.weights()
   local rows = {}
   for i, w in ipairs(require("segx.weights").list()) do rows[i] = {w.name, w.doc} end
-  return list_of(rows) .. "\noptions of all: clip = {lo, hi}, normalise = none | sum_to_1 | mean_1 | max_1"
+  return list_of(rows)
+    .. "\noptions of all: clip = {lo, hi}, normalise = none | sum_to_1 | mean_1 | max_1"
 end
 
 function topics.metrics()
   local m = require "segx.metrics"
-  return "numbers: " .. table.concat(m.scalars, ", ") .. "\nby class: " .. table.concat(m.by_class, ", ")
+  return "numbers: " .. table.concat(m.scalars, ", ") .. "\nby class: "
+    .. table.concat(m.by_class, ", ")
     .. "\naggregation: dataset (default), image_class, class_image, image"
 end
 
 function topics.options()
   return [[
-weight               class weights: list, {name = value, default = value}, segx.weights, a sweep axis
-unit                 sums over "dataset" (default), "image", {batch = B}; then the mean over units
-classes              names of the classes that count; include_background = false leaves out the first
-reduction            pixel losses: mean (default) sum weighted_mean mean_all mean_elements mean_image per_class
-average              region losses: macro (default; weighted with weight) weighted weighted_raw micro
-empty                region losses, a class without pixels: skip (default) zero smooth]]
+weight              class weights: list, {name = value, default = value}, segx.weights, an axis
+unit                sums over "dataset" (default), "image", {batch = B}; then the mean over units
+classes             names of the classes that count
+include_background  false leaves out the first class
+reduction           pixel losses: mean (default) sum weighted_mean mean_all mean_elements
+                    mean_image per_class
+average             region losses: macro (default; weighted with weight) weighted weighted_raw micro
+empty               region losses, a class without pixels: skip (default) zero smooth]]
 end
 
 function topics.ops()
   local rows = {}
-  for i, name in ipairs(core.ops()) do rows[i] = {name, (tostring(core.help(name) or ""):gsub("^[%w_]+%b(): ", ""):gsub("^[%w_]+: ", ""))} end
+  for i, name in ipairs(core.ops()) do
+    local help = tostring(core.help(name) or "")
+    rows[i] = {name, help:match "^[%w_]+%b(): (.*)" or help:match "^[%w_]+: (.*)" or help}
+  end
   return list_of(rows)
 end
 
@@ -164,7 +183,8 @@ local function topic_text(name)
   for t in pairs(topics) do names[#names + 1] = t end
   table.sort(names)
   local near = errors.nearest(name, names)
-  errors.raise("usage", ("doc: unknown topic '%s'%s"):format(name, near and (" (did you mean '%s'?)"):format(near) or ""), "segx doc")
+  local guess = near and (" (did you mean '%s'?)"):format(near) or ""
+  errors.raise("usage", ("doc: unknown topic '%s'%s"):format(name, guess), "segx doc")
 end
 
 --- segx doc [TOPIC]
@@ -179,13 +199,14 @@ function cli.doc(args)
   return 0
 end
 
--- -- doctor ------------------------------------------------------------------------------------------------
+-- -- doctor ---------------------------------------------------------------------------------------
 
 -- A dump of four pixels whose cross entropy is 1.25 ln 2.
 local function self_check()
   local segx = require "segx"
   local l = math.log(2)
-  local d = segx.memory {logits = {{{l, l, 0, l}, {0, 0, l, 0}, {0, 0, 0, 0}}}, labels = {{0, 0, 1, 2}}}
+  local d = segx.memory {logits = {{{l, l, 0, l}, {0, 0, l, 0}, {0, 0, 0, 0}}},
+    labels = {{0, 0, 1, 2}}}
   local got = segx.loss.ce {}:eval(d, {precision = "double"}).value
   return math.abs(got - 1.25 * l) < 1e-14, got
 end

@@ -1,13 +1,13 @@
 --[[
 errors.lua: how segx says that something is wrong. Requires nothing.
 
-Two kinds. Failures of the world (a file, the data, a device) are error objects {code, message, hint}; `pcall` gives
-them back, the program maps `code` to its exit status. Misuse (a wrong name, a wrong value) is a plain string that
-blames the first line outside segx itself.
+Two kinds. Failures of the world (a file, the data, a device) are error objects {code, message,
+hint}; `pcall` gives them back, the program maps `code` to its exit status. Misuse (a wrong name, a
+wrong value) is a plain string that blames the first line outside segx itself.
 ]]
 local errors = {}
 
--- -- Error objects -----------------------------------------------------------------------------
+-- -- Error objects --------------------------------------------------------------------------------
 
 local Error = {__name = "segx.Error"}
 Error.__index = Error
@@ -31,7 +31,7 @@ function errors.raise(code, message, hint) error(errors.new(code, message, hint)
 
 function errors.is(e) return getmetatable(e) == Error end
 
--- -- Misuse --------------------------------------------------------------------------------------
+-- -- Misuse ---------------------------------------------------------------------------------------
 
 local own = {}
 
@@ -59,7 +59,7 @@ function errors.misuse(message, hint)
   error(blame() .. message, 0)
 end
 
--- -- Nearest names -------------------------------------------------------------------------------
+-- -- Nearest names --------------------------------------------------------------------------------
 
 -- Insertions, deletions, replacements and swaps of neighbours that turn a into b.
 local function distance(a, b)
@@ -94,7 +94,8 @@ function errors.unknown(where, kind, name, known)
   name = tostring(name)
   local near = errors.nearest(name, known)
   local guess = near and (" (did you mean '%s'?)"):format(near) or ""
-  errors.misuse(("%s: unknown %s '%s'%s\n  known: %s"):format(where, kind, name, guess, table.concat(known, ", ")))
+  errors.misuse(("%s: unknown %s '%s'%s\n  known: %s"):format(where, kind, name, guess,
+    table.concat(known, ", ")))
 end
 
 --- Raises unless every key of `given` is in `known`.

@@ -6,7 +6,7 @@ errors.own()
 
 local format = {}
 
--- -- Colour ----------------------------------------------------------------------------------------
+-- -- Colour ---------------------------------------------------------------------------------------
 
 local colour = false
 
@@ -15,7 +15,7 @@ function format.colour(on) colour = on and not os.getenv("NO_COLOR") end
 
 function format.bold(s) return colour and "\27[1m" .. s .. "\27[0m" or s end
 
--- -- Numbers ---------------------------------------------------------------------------------------
+-- -- Numbers --------------------------------------------------------------------------------------
 
 --- For people: six significant digits, "-" for not-a-number.
 function format.number(v)
@@ -54,14 +54,15 @@ function format.count(n)
   return s
 end
 
--- -- Lua text ----------------------------------------------------------------------------------------
+-- -- Lua text -------------------------------------------------------------------------------------
 
 local function key_text(k)
   if type(k) == "string" and k:match("^[%a_][%w_]*$") then return k end
   return "[" .. (type(k) == "string" and ("%q"):format(k) or format.exact(k)) .. "]"
 end
 
---- A number, string, boolean, list or table of such as Lua source; keys sorted. `other` prints the rest.
+--- A number, string, boolean, list or table of such as Lua source; keys sorted. `other` prints the
+--- rest.
 function format.lua(v, other)
   if type(v) == "number" then return format.exact(v) end
   if type(v) == "string" then return ("%q"):format(v) end
@@ -73,11 +74,13 @@ function format.lua(v, other)
     if not (math.type(k) == "integer" and k >= 1 and k <= #v) then keys[#keys + 1] = k end
   end
   table.sort(keys, function(a, b) return tostring(a) < tostring(b) end)
-  for _, k in ipairs(keys) do items[#items + 1] = key_text(k) .. " = " .. format.lua(v[k], other) end
+  for _, k in ipairs(keys) do
+    items[#items + 1] = key_text(k) .. " = " .. format.lua(v[k], other)
+  end
   return "{" .. table.concat(items, ", ") .. "}"
 end
 
--- -- Tables ------------------------------------------------------------------------------------------
+-- -- Tables ---------------------------------------------------------------------------------------
 
 -- Characters, not bytes, where the text is UTF-8.
 local function width(s) return utf8.len(s) or #s end
@@ -87,7 +90,8 @@ local function pad(s, n, right)
   return right and space .. s or s .. space
 end
 
---- Aligned columns. head: list of titles; rows: lists of strings or numbers. Numbers stand right, text left.
+--- Aligned columns. head: list of titles; rows: lists of strings or numbers. Numbers stand right,
+--- text left.
 function format.table(head, rows)
   local cells, wide, right = {}, {}, {}
   for c, title in ipairs(head) do wide[c], right[c] = width(title), true end

@@ -16,7 +16,9 @@ local function ignore_text(i)
 end
 
 local function size_text(i)
-  if not i.same_shape then return ("sizes differ, up to %s pixels"):format(format.count(i.max_px)) end
+  if not i.same_shape then
+    return ("sizes differ, up to %s pixels"):format(format.count(i.max_px))
+  end
   return table.concat(i.dims, " x ")
 end
 
@@ -32,18 +34,22 @@ function info.text(d)
     ("%s   %s"):format(format.bold(i.path), format.bytes(i.bytes)),
     ("  images     %d   %s"):format(i.n, size_text(i)),
     ("  classes    %d   %s"):format(i.classes, class_text(i)),
-    ("  logits     %s %s, %s, activation %s"):format(i.logits_type, i.layout or "", i.storage or "", i.activation),
+    ("  logits     %s %s, %s, activation %s"):format(i.logits_type, i.layout or "", i.storage or "",
+      i.activation),
     ("  labels     %s, ignored: %s"):format(i.labels_type, ignore_text(i)),
   }
-  if #i.field_names > 0 then lines[#lines + 1] = "  also       " .. table.concat(i.field_names, ", ") end
+  if #i.field_names > 0 then
+    lines[#lines + 1] = "  also       " .. table.concat(i.field_names, ", ")
+  end
   for _, note in ipairs(i.notes) do lines[#lines + 1] = "  note       " .. note end
   return table.concat(lines, "\n")
 end
 
 -- Fields of the JSON form, in this order.
 local fields = {
-  "path", "n", "classes", "class_names", "named", "ignore", "ignore_guessed", "dims", "same_shape", "max_px", "bytes",
-  "logits_type", "labels_type", "layout", "storage", "activation", "field_names", "notes", "fingerprint",
+  "path", "n", "classes", "class_names", "named", "ignore", "ignore_guessed", "dims", "same_shape",
+  "max_px", "bytes", "logits_type", "labels_type", "layout", "storage", "activation", "field_names",
+  "notes", "fingerprint",
 }
 
 local function json(v)

@@ -1,5 +1,6 @@
 --[[
-segx: what does a loss do on the predictions I have? The module table; everything else loads on first use.
+segx: what does a loss do on the predictions I have? The module table; everything else loads on
+first use.
 
     local d <close> = segx.open("val.h5")
     local L, A, W = segx.loss, segx.axis, segx.weights
@@ -14,19 +15,22 @@ local segx = {version = "0.1.0"}
 
 -- Sub-modules by the name they have here.
 local modules = {
-  loss = "segx.losses", axis = "segx.axis", weights = "segx.weights", metrics = "segx.metrics", format = "segx.format",
+  loss = "segx.losses", axis = "segx.axis", weights = "segx.weights", metrics = "segx.metrics",
+  format = "segx.format",
   errors = "segx.errors", cli = "segx.cli",
 }
 
 -- Names that live in another module.
 local members = {sweep = {"segx.sweep", "sweep"}}
 
--- -- Dumps ------------------------------------------------------------------------------------------
+-- -- Dumps ----------------------------------------------------------------------------------------
 
-local open_options = {"logits", "labels", "layout", "activation", "class_names", "ignore_index", "nonfinite"}
+local open_options = {"logits", "labels", "layout", "activation", "class_names", "ignore_index",
+  "nonfinite"}
 
 local memory_options = {
-  "name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields", "logits_type", "labels_type",
+  "name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields", "logits_type",
+  "labels_type",
 }
 
 -- What every dump gets: metrics and a text.
@@ -36,19 +40,21 @@ local function dress(d)
   return d
 end
 
---- Opens a dump (HDF5). opts: logits, labels (paths inside the file), layout = "NCHW" ..., activation = "logits" | "probs" |
---- "log_probs", class_names, ignore_index (a value or a list), nonfinite = "skip". Raises an error object when the file
---- is missing, not understood or refused.
+--- Opens a dump (HDF5). opts: logits, labels (paths inside the file), layout = "NCHW" ...,
+--- activation = "logits" | "probs" | "log_probs", class_names, ignore_index (a value or a list),
+--- nonfinite = "skip". Raises an error object when the file is missing, not understood or refused.
 function segx.open(path, opts)
   if type(path) ~= "string" then
-    errors.misuse("open: expected the path of a dump, got " .. (path == nil and "nothing" or "a " .. type(path)), 'segx.open(arg[1] or "val.h5")')
+    errors.misuse("open: expected the path of a dump, got "
+      .. (path == nil and "nothing" or "a " .. type(path)), 'segx.open(arg[1] or "val.h5")')
   end
   errors.check_keys("open", "option", opts or {}, open_options)
   return dress(core.open(path, opts or {}))
 end
 
---- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =, nonfinite =, name =, fields =},
---- nested tables or dense tensors. logits_type = "float16" | "float32" | "float64" (default) says how they are kept.
+--- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =,
+--- nonfinite =, name =, fields =}, nested tables or dense tensors. logits_type = "float16" |
+--- "float32" | "float64" (default) says how they are kept.
 function segx.memory(o)
   if type(o) ~= "table" or not o.logits or not o.labels then
     errors.misuse("memory: expected {logits = ..., labels = ...}")
@@ -59,12 +65,13 @@ function segx.memory(o)
   return dress(core.memory(given))
 end
 
---- A writer for a new dump: opts {n =, classes =, dims = {H,W} or {D,H,W}, logits_type = "float16", labels_type = "uint8",
---- gzip = 0..9, class_names =, ignore_index =, split =}. writer:write(i, logits, labels) takes image i (1-based) as flat
---- lists, logits class by class; writer:finish() closes the file and must be called.
+--- A writer for a new dump: opts {n =, classes =, dims = {H,W} or {D,H,W}, logits_type = "float16",
+--- labels_type = "uint8", gzip = 0..9, class_names =, ignore_index =, split =}. writer:write(i,
+--- logits, labels) takes image i (1-based) as flat lists, logits class by class; writer:finish()
+--- closes the file and must be called.
 function segx.write_dump(path, opts) return core.write_dump(path, opts) end
 
--- -- Tensors -----------------------------------------------------------------------------------------
+-- -- Tensors --------------------------------------------------------------------------------------
 
 --- A dense tensor from a nested table: segx.tensor{{1,2},{3,4}}.
 function segx.tensor(t) return core.dense(t) end
@@ -78,7 +85,8 @@ end
 --- a where c is not 0, else b; what is not chosen has no influence.
 function segx.where(c, a, b)
   if type(c) == "boolean" then
-    errors.misuse("where: condition is the Lua boolean " .. tostring(c) .. "; '==' on a tensor always gives one", "write x:eq(3)")
+    errors.misuse("where: condition is the Lua boolean " .. tostring(c)
+      .. "; '==' on a tensor always gives one", "write x:eq(3)")
   end
   return core.where(c, a, b)
 end
@@ -87,8 +95,9 @@ end
 function segx.ratio(num, den, at_zero) return tensor.ratio(num, den, at_zero or 1) end
 
 local functions = {
-  "exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip", "sigmoid", "softplus", "tanh", "relu", "sign", "floor",
-  "pow", "maximum", "minimum", "clamp", "lt", "le", "gt", "ge", "eq", "ne", "stop", "sum", "mean", "max", "logsumexp", "softmax",
+  "exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip", "sigmoid", "softplus",
+  "tanh", "relu", "sign", "floor", "pow", "maximum", "minimum", "clamp", "lt", "le", "gt", "ge",
+  "eq", "ne", "stop", "sum", "mean", "max", "logsumexp", "softmax",
   "log_softmax", "argmax", "pick", "onehot", "sum_by", "logpick", "one_minus_pick",
 }
 
@@ -97,11 +106,15 @@ local function as_function(name)
   local method = core.Tensor[name]
   return function(a, ...)
     if type(a) ~= "number" then
-      if not tensor.is(a) then errors.misuse(("%s: expected a tensor or a number, got a %s"):format(name, type(a))) end
+      if not tensor.is(a) then
+        errors.misuse(("%s: expected a tensor or a number, got a %s"):format(name, type(a)))
+      end
       return method(a, ...)
     end
     local all_numbers = true
-    for i = 1, select("#", ...) do all_numbers = all_numbers and type((select(i, ...))) == "number" end
+    for i = 1, select("#", ...) do
+      all_numbers = all_numbers and type((select(i, ...))) == "number"
+    end
     local r = method(core.dense {a}, ...)
     return all_numbers and r:item() or r
   end
@@ -109,7 +122,7 @@ end
 
 for _, name in ipairs(functions) do segx[name] = as_function(name) end
 
--- -- Lazy parts -----------------------------------------------------------------------------------------
+-- -- Lazy parts -----------------------------------------------------------------------------------
 
 local function known_names()
   local known, seen = {}, {}

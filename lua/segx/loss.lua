@@ -1,15 +1,20 @@
 --[[
 loss.lua: losses as values, and L.define.
 
-A Loss is immutable: L.name{...}, loss{...} (other parameters), a + b, a - b, k * a, -a, a:on{"pole"}, a:where(mask),
-a:name("x"). It is evaluated with loss:eval(d) or loss(d); loss:tensor(d) is its value as a lazy tensor. What it means is
-fixed by a few options, the same for every loss:
+A Loss is immutable: L.name{...}, loss{...} (other parameters), a + b, a - b, k * a, -a,
+a:on{"pole"}, a:where(mask), a:name("x"). It is evaluated with loss:eval(d) or loss(d);
+loss:tensor(d) is its value as a lazy tensor. What it means is fixed by a few options, the same for
+every loss:
 
   weight              class weights, in any form that segx.weights knows
-  unit                what the sums run over: "dataset" (default), "image", {batch = B}; then the mean over units
-  classes             names of the classes that count, default all; include_background = false leaves out class 0
-  reduction           pixel losses: "mean" (default) sum weighted_mean mean_all mean_elements mean_image per_class
-  average             region losses: "macro" (default; "weighted" when weight is given) weighted weighted_raw micro
+  unit                what the sums run over: "dataset" (default), "image", {batch = B}; then the
+                      mean over units
+  classes             names of the classes that count, default all
+  include_background  false leaves out class 0
+  reduction           pixel losses: "mean" (default) sum weighted_mean mean_all mean_elements
+                      mean_image per_class
+  average             region losses: "macro" (default; "weighted" when weight is given) weighted
+                      weighted_raw micro
   empty               region losses, a class without pixels: "skip" (default) zero smooth
 ]]
 local core = require "segx.core"
@@ -24,13 +29,15 @@ errors.own()
 local L = {}
 local Loss = {__name = "segx.Loss"}
 Loss.__index = Loss
-Loss.__newindex = function() errors.misuse("a loss is immutable; operators and methods make new ones") end
+Loss.__newindex = function()
+  errors.misuse("a loss is immutable; operators and methods make new ones")
+end
 
 local function is_loss(v) return getmetatable(v) == Loss end
 
 local function new(node) return setmetatable({node = node}, Loss) end
 
--- -- Options common to all losses ------------------------------------------------------------------
+-- -- Options common to all losses -----------------------------------------------------------------
 
 local common = {"weight", "unit", "classes", "include_background"}
 local of_kind = {pixel = {"reduction"}, region = {"average", "empty"}, scalar = {}}
@@ -68,10 +75,12 @@ local function check_options(where, given)
   end
 end
 
--- -- Parameters --------------------------------------------------------------------------------------
+-- -- Parameters -----------------------------------------------------------------------------------
 
 local function is_vector(v)
-  if tensor.is(v) then return core.axes(v).class or (v:kind() == "dense" and v:dim() == 1 and v:size(1) > 1) end
+  if tensor.is(v) then
+    return core.axes(v).class or (v:kind() == "dense" and v:dim() == 1 and v:size(1) > 1)
+  end
   return type(v) == "table"
 end
 
@@ -80,7 +89,8 @@ local function check_number(where, name, v, rule)
     errors.misuse(("%s: %s is %s, not a finite number"):format(where, name, format.number(v)))
   end
   if rule.min and v < rule.min or rule.max and v > rule.max then
-    local range = rule.max and ("between %g and %g"):format(rule.min, rule.max) or ("at least %g"):format(rule.min)
+    local range = rule.max and ("between %g and %g"):format(rule.min, rule.max)
+      or ("at least %g"):format(rule.min)
     errors.misuse(("%s: %s = %s; it must be %s"):format(where, name, format.number(v), range))
   end
 end
@@ -129,7 +139,7 @@ local function make_term(def, given)
   return new {kind = "term", def = def, given = given}
 end
 
--- -- define ----------------------------------------------------------------------------------------------
+-- -- define ---------------------------------------------------------------------------------------
 
 local registry = {}
 
@@ -142,30 +152,41 @@ end
 
 local function check_definition(name, defaults, fn)
   if type(name) ~= "string" or not name:match("^[%a_][%w_]*$") then
-    errors.misuse("define: the first argument is the loss's name, a word", 'L.define("mine", {gamma = 2}, function(x, q) ... end)')
+    errors.misuse("define: the first argument is the loss's name, a word",
+      'L.define("mine", {gamma = 2}, function(x, q) ... end)')
   end
-  if type(defaults) ~= "table" then errors.misuse(name .. ": the second argument is a table of parameters, {} for none") end
-  if type(fn) ~= "function" then errors.misuse(name .. ": the third argument is the function(x, q)") end
+  if type(defaults) ~= "table" then
+    errors.misuse(name .. ": the second argument is a table of parameters, {} for none")
+  end
+  if type(fn) ~= "function" then
+    errors.misuse(name .. ": the third argument is the function(x, q)")
+  end
   local reserved = {}
   for _, option in ipairs(options_for(nil)) do reserved[option] = true end
   for k, v in pairs(defaults) do
-    if reserved[k] then errors.misuse(("%s: '%s' is an option of every loss; choose another name"):format(name, k)) end
-    if type(v) == "function" then errors.misuse(("%s: the default of '%s' is a function"):format(name, k)) end
+    if reserved[k] then
+      errors.misuse(("%s: '%s' is an option of every loss; choose another name"):format(name, k))
+    end
+    if type(v) == "function" then
+      errors.misuse(("%s: the default of '%s' is a function"):format(name, k))
+    end
   end
 end
 
---- A new loss. name: a word; defaults: {parameter = default}; fn(x, q) runs once, on lazy tensors, and returns
---- a value per pixel (pixel loss), a vector by class (region loss) or a scalar. See trace.lua for what the wrapper does
---- with each. A region loss may return a second value: a function applied to each unit's class average.
+--- A new loss. name: a word; defaults: {parameter = default}; fn(x, q) runs once, on lazy tensors,
+--- and returns a value per pixel (pixel loss), a vector by class (region loss) or a scalar. See
+--- trace.lua for what the wrapper does with each. A region loss may return a second value: a
+--- function applied to each unit's class average.
 ---
---- x: logits p logp pt logpt u (= 1-pt) logu ce labels onehot valid classes (index by class), weight (vector by class: a
---- function that reads it does the weighting itself), selected (0/1 by class: likewise for the choice of classes),
---- n_classes, image_pixels, and every further data set of the dump by name. q: the parameters, numbers or tensors.
---- x.p:sum("pixel") sums over the pixels of the unit; sum("pixel", "image") and sum("pixel", "dataset") say which.
+--- x: logits p logp pt logpt u (= 1-pt) logu ce labels onehot valid classes (index by class),
+--- weight (vector by class: a function that reads it does the weighting itself), selected (0/1 by
+--- class: likewise for the choice of classes), n_classes, image_pixels, and every further data set
+--- of the dump by name. q: the parameters, numbers or tensors. x.p:sum("pixel") sums over the
+--- pixels of the unit; sum("pixel", "image") and sum("pixel", "dataset") say which.
 ---
---- opts (all optional): kind = "pixel" | "region" | "scalar", optional = {names of parameters without a default},
---- rules = {parameter = {min=, max=, one_of=, vector=}}, check = function(params), adapt = function(given) -> given,
---- doc, source, help = {parameter = text}.
+--- opts (all optional): kind = "pixel" | "region" | "scalar", optional = {names of parameters
+--- without a default}, rules = {parameter = {min=, max=, one_of=, vector=}}, check =
+--- function(params), adapt = function(given) -> given, doc, source, help = {parameter = text}.
 function L.define(name, defaults, fn, opts)
   check_definition(name, defaults, fn)
   opts = opts or {}
@@ -173,8 +194,9 @@ function L.define(name, defaults, fn, opts)
   for _, p in ipairs(opts.optional or {}) do params[#params + 1] = p end
   table.sort(params)
   local def = {
-    name = name, fn = fn, params = params, defaults = defaults, kind = opts.kind, rules = opts.rules or {},
-    check = opts.check, adapt = opts.adapt, doc = opts.doc, source = opts.source, help = opts.help or {},
+    name = name, fn = fn, params = params, defaults = defaults, kind = opts.kind,
+    rules = opts.rules or {}, check = opts.check, adapt = opts.adapt,
+    doc = opts.doc, source = opts.source, help = opts.help or {},
     builtin = opts.builtin, known_param = {}, accepts = {table.unpack(params)},
   }
   for _, p in ipairs(params) do def.known_param[p] = true end
@@ -191,18 +213,20 @@ function L.list()
   return list
 end
 
--- -- Composition -----------------------------------------------------------------------------------------
+-- -- Composition ----------------------------------------------------------------------------------
 
 local function is_factor(v) return type(v) == "number" or tensor.is(v) end
 
 local function check_factor(k)
   if type(k) == "number" then
-    if k ~= k or math.abs(k) == math.huge then errors.misuse("a loss is multiplied by a finite number, not by " .. tostring(k)) end
+    if k ~= k or math.abs(k) == math.huge then
+      errors.misuse("a loss is multiplied by a finite number, not by " .. tostring(k))
+    end
     return k
   end
   local axes = core.axes(k)
   if axes.pixel or axes.class or axes.image then
-    errors.misuse("a loss is multiplied by a number or a sweep axis, not by a tensor with class, image or pixel axes",
+    errors.misuse("a loss is multiplied by a number or a sweep axis, not by a tensor with other axes",
       "weight = ... weighs classes, :where(mask) chooses pixels")
   end
   return k
@@ -226,22 +250,32 @@ Loss.__mul = function(a, b)
   return scale(a, b)
 end
 Loss.__div = function(a, k)
-  if not (is_loss(a) and is_factor(k)) then errors.misuse("a loss is divided by a number or a sweep axis") end
+  if not (is_loss(a) and is_factor(k)) then
+    errors.misuse("a loss is divided by a number or a sweep axis")
+  end
   return scale(1 / k, a)
 end
 
---- The same loss on some classes only: a:on{"pole", "sign"} or a:on "pole". A region loss averages over them, a pixel
---- loss over the pixels whose label is one of them.
+--- The same loss on some classes only: a:on{"pole", "sign"} or a:on "pole". A region loss averages
+--- over them, a pixel loss over the pixels whose label is one of them.
 function Loss:on(classes)
   if type(classes) == "string" then classes = {classes} end
-  if type(classes) ~= "table" or #classes == 0 then errors.misuse("on: expected a list of class names") end
+  if type(classes) ~= "table" or #classes == 0 then
+    errors.misuse("on: expected a list of class names")
+  end
   return new {kind = "on", loss = self, classes = classes}
 end
 
---- The same loss inside a mask: a 0/1 tensor per pixel (d.labels:eq(3)), or a function(x) that makes one.
+--- The same loss inside a mask: a 0/1 tensor per pixel (d.labels:eq(3)), or a function(x) that
+--- makes one.
 function Loss:where(mask)
-  if type(mask) == "boolean" then errors.misuse("where: mask is a Lua boolean; '==' on a tensor always is", "write x.labels:eq(3)") end
-  if type(mask) ~= "function" and not tensor.is(mask) then errors.misuse("where: expected a tensor or a function(x)") end
+  if type(mask) == "boolean" then
+    errors.misuse("where: mask is a Lua boolean; '==' on a tensor always is",
+      "write x.labels:eq(3)")
+  end
+  if type(mask) ~= "function" and not tensor.is(mask) then
+    errors.misuse("where: expected a tensor or a function(x)")
+  end
   return new {kind = "where", loss = self, mask = mask}
 end
 
@@ -277,11 +311,13 @@ local function flatten(loss, state, into)
   return into
 end
 
--- -- Text ----------------------------------------------------------------------------------------------
+-- -- Text -----------------------------------------------------------------------------------------
 
 local function value_text(v)
   if getmetatable(v) and getmetatable(v).__name == "segx.Weights" then return v:text() end
-  if tensor.is(v) then return axis.text(v) or (v:kind() == "dense" and format.lua(v:totable())) or core.text(v) end
+  if tensor.is(v) then
+    return axis.text(v) or (v:kind() == "dense" and format.lua(v:totable())) or core.text(v)
+  end
   return tostring(v)
 end
 
@@ -300,7 +336,8 @@ local function sum_text(node)
   local second = node[2].node
   local factor = second.kind == "scale" and second.factor
   if type(factor) == "number" and factor < 0 then
-    return text_of(node[1]) .. " - " .. text_of(factor == -1 and second.loss or scale(-factor, second.loss), true)
+    return text_of(node[1]) .. " - "
+      .. text_of(factor == -1 and second.loss or scale(-factor, second.loss), true)
   end
   return text_of(node[1]) .. " + " .. text_of(node[2])
 end
@@ -324,13 +361,14 @@ function text_of(loss, tight)
   if node.loss.node.kind == "scale" then inner = "(" .. inner .. ")" end
   if node.kind == "on" then return inner .. ":on" .. format.lua(node.classes) end
   if node.kind == "name" then return ("%s:name(%q)"):format(inner, node.label) end
-  return ("%s:where(%s)"):format(inner, type(node.mask) == "function" and "function" or value_text(node.mask))
+  return ("%s:where(%s)"):format(inner,
+    type(node.mask) == "function" and "function" or value_text(node.mask))
 end
 
 --- Canonical text, which can be pasted back into a script (with L = segx.loss, A = segx.axis).
 Loss.__tostring = function(self) return text_of(self) end
 
--- -- From terms to tensors ---------------------------------------------------------------------------------
+-- -- From terms to tensors ------------------------------------------------------------------------
 
 -- 0/1 by class for the chosen classes: {selected (dense), n_selected, restricted}.
 local function choose_classes(part, info)
@@ -380,7 +418,8 @@ local function resolve(part, d, unit)
   local reduction = given.reduction or "mean"
   local own_unit = reduction == "mean_image" and "image" or given.unit or "dataset"
   return {
-    name = def.name, def = def, given = given, dump = d, unit = unit or own_unit, reduction = reduction,
+    name = def.name, def = def, given = given, dump = d, unit = unit or own_unit,
+    reduction = reduction,
     empty = given.empty or "skip", params = resolve_params(def, given, info.class_names),
     weight = given.weight and weights.vector(given.weight, info.class_names, def.name .. ": weight"),
     selected = selected, n_selected = n_selected, restricted = restricted, ones = ones,
@@ -399,8 +438,9 @@ local function combine(parts, key)
   return total
 end
 
---- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts}; parts is a list of the same
---- per term, with factor, label and text. unit: overrides the unit of every term, or nil.
+--- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts}; parts is a
+--- list of the same per term, with factor, label and text. unit: overrides the unit of every term,
+--- or nil.
 function Loss:trace(d, unit)
   if not tensor.is_dump(d) then errors.misuse("loss: expected a dump (segx.open)") end
   if unit then check_unit("loss", unit) end
@@ -412,7 +452,9 @@ function Loss:trace(d, unit)
     parts[i] = p
   end
   local all = {parts = parts}
-  for _, key in ipairs {"value", "per_class", "share", "images"} do all[key] = combine(parts, key) end
+  for _, key in ipairs {"value", "per_class", "share", "images"} do
+    all[key] = combine(parts, key)
+  end
   all.empty = parts[1].empty      -- only where every part is
   for i = 2, #parts do all.empty = all.empty * parts[i].empty end
   return all
@@ -421,7 +463,7 @@ end
 --- The value as a lazy tensor, e.g. to compute with it.
 function Loss:tensor(d, unit) return self:trace(d, unit).value end
 
--- -- Choosing one configuration -------------------------------------------------------------------------------
+-- -- Choosing one configuration -------------------------------------------------------------------
 
 -- Value of a tensor at one position of each sweep axis. positions: {axis name = 1-based position}.
 local function at_positions(t, positions)
@@ -446,7 +488,8 @@ local function fix(v, positions)
   return copy
 end
 
---- The loss with every sweep axis replaced by one of its values. positions: {axis name = 1-based position}.
+--- The loss with every sweep axis replaced by one of its values. positions: {axis name = 1-based
+--- position}.
 function Loss:at(positions)
   local node, copy = self.node, {}
   for k, v in pairs(node) do
@@ -462,7 +505,7 @@ function Loss:at(positions)
   return new(copy)
 end
 
--- -- Evaluation ----------------------------------------------------------------------------------------------
+-- -- Evaluation -----------------------------------------------------------------------------------
 
 local Result = {__name = "segx.Result"}
 Result.__index = Result
@@ -482,9 +525,10 @@ end
 
 local eval_options = {"precision", "threads", "mem", "unit", "progress", "mode"}
 
---- Evaluates in one go. opts: precision = "single" | "double", threads, mem, unit (overrides the terms' units).
---- Returns a Result: value (a number; a dense tensor over the sweep axes where there are any), per_class and share (by
---- class name or 0-based id), empty, parts (list of {label, text, factor, value, per_class, share}), stats.
+--- Evaluates in one go. opts: precision = "single" | "double", threads, mem, unit (overrides the
+--- terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
+--- are any), per_class and share (by class name or 0-based id), empty, parts (list of {label, text,
+--- factor, value, per_class, share}), stats.
 function Loss:eval(d, opts)
   opts = opts or {}
   errors.check_keys("eval", "option", opts, eval_options)
@@ -498,13 +542,15 @@ function Loss:eval(d, opts)
   local names = d:info().class_names
   local r = {loss = self, class_names = names, parts = {}}
   for i, p in ipairs(all.parts) do
-    r.parts[i] = {label = p.label, text = p.text, factor = p.factor, value = p.value, per_class = p.per_class, share = p.share}
+    r.parts[i] = {label = p.label, text = p.text, factor = p.factor, value = p.value,
+      per_class = p.per_class, share = p.share}
   end
   r.value, r.per_class, r.share, r.empty = all.value, all.per_class, all.share, all.empty
   for _, owner in ipairs {r, table.unpack(r.parts)} do
     for _, key in ipairs {"value", "per_class", "share", "empty"} do want(owner, key) end
   end
-  local results, stats = core.eval(d, wanted, {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress})
+  local results, stats = core.eval(d, wanted,
+    {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress})
   for i, slot in ipairs(slots) do
     local is_vector_key = slot[2] == "per_class" or slot[2] == "share"
     slot[1][slot[2]] = (is_vector_key and class_values or number_or_tensor)(results[i], names)
@@ -518,9 +564,12 @@ end
 Loss.__call = function(self, arg, opts)
   if tensor.is_dump(arg) then return self:eval(arg, opts) end
   local node = self.node
-  if node.kind ~= "term" then errors.misuse("only a single loss takes parameters; a sum of losses is called with a dump") end
+  if node.kind ~= "term" then
+    errors.misuse("only a single loss takes parameters; a sum of losses is called with a dump")
+  end
   if type(arg) ~= "table" or tensor.is(arg) then
-    errors.misuse(node.def.name .. ": parameters go into a table", ("L.%s{name = value}"):format(node.def.name))
+    errors.misuse(node.def.name .. ": parameters go into a table",
+      ("L.%s{name = value}"):format(node.def.name))
   end
   local given = {}
   for k, v in pairs(node.given) do given[k] = v end
@@ -528,13 +577,14 @@ Loss.__call = function(self, arg, opts)
   return make_term(node.def, given)
 end
 
--- -- Printing a result ------------------------------------------------------------------------------------------
+-- -- Printing a result ----------------------------------------------------------------------------
 
 local function class_table(r)
   local rows = {}
   for c, name in ipairs(r.class_names) do
     local share = r.share and r.share[c - 1] / r.value
-    rows[c] = {name, r.per_class[c - 1], share and r.value > 0 and ("%.1f %%"):format(100 * share) or nil}
+    rows[c] = {name, r.per_class[c - 1],
+      share and r.value > 0 and ("%.1f %%"):format(100 * share) or nil}
   end
   return format.table({"class", "loss", r.share and r.value > 0 and "share" or nil}, rows)
 end
@@ -544,7 +594,8 @@ local function shorten(text, n) return #text > n and text:sub(1, n - 3) .. "..."
 local function parts_table(r)
   local rows = {}
   for i, p in ipairs(r.parts) do
-    rows[i] = {p.label, value_text(p.factor), p.value, type(p.factor) == "number" and p.factor * p.value or nil, shorten(p.text, 60)}
+    rows[i] = {p.label, value_text(p.factor), p.value,
+      type(p.factor) == "number" and p.factor * p.value or nil, shorten(p.text, 60)}
   end
   return format.table({"part", "factor", "value", "adds", ""}, rows)
 end

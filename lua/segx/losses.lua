@@ -1,6 +1,6 @@
 --[[
-losses.lua: the built-in losses, each a few lines in the same L.define that scripts use. There is no other definition
-behind them. Reduction, class average, units and class weights are in trace.lua.
+losses.lua: the built-in losses, each a few lines in the same L.define that scripts use. There is no
+other definition behind them. Reduction, class average, units and class weights are in trace.lua.
 
 x.u is 1 - pt and x.ce is -log pt, both without cancellation; a ratio 0/0 counts as perfect.
 ]]
@@ -34,20 +34,26 @@ local function with_reduction(name, given, value, why)
 end
 
 local function is_class_vector(v)
-  if tensor.is(v) then return v:kind() == "dense" and #tensor.flat(v) > 1 or v:kind() == "lazy" and core.axes(v).class end
+  if tensor.is(v) then
+    return v:kind() == "dense" and #tensor.flat(v) > 1 or v:kind() == "lazy" and core.axes(v).class
+  end
   return type(v) == "table"
 end
 
--- -- Pixel losses ------------------------------------------------------------------------------------
+-- -- Pixel losses ---------------------------------------------------------------------------------
 
--- torch.nn.CrossEntropyLoss, smoothing included (sum_c w_c g'_c (-log p_c), g' = (1-e) onehot + e/C): there the smoothing
--- part carries the weight of every class ("per_class"); "label" gives it the label's weight. PyTorch's own mean with
--- weights is reduction = "weighted_mean". variant = "seed" is that.
+-- torch.nn.CrossEntropyLoss, smoothing included (sum_c w_c g'_c (-log p_c), g' = (1-e) onehot +
+-- e/C): there the smoothing part carries the weight of every class ("per_class"); "label" gives it
+-- the label's weight. PyTorch's own mean with weights is reduction = "weighted_mean". variant =
+-- "seed" is that.
 builtin("cross_entropy", {label_smoothing = 0, smoothing_weight = "per_class"}, {
   kind = "pixel", optional = {"variant"},
   doc = "-log pt; weighted, smoothed",
   source = "torch.nn.CrossEntropyLoss; Szegedy et al. 2016 (smoothing)",
-  rules = {label_smoothing = {min = 0, max = 1}, smoothing_weight = {one_of = {"per_class", "label"}}, variant = {one_of = {"seed"}}},
+  rules = {
+    label_smoothing = {min = 0, max = 1}, smoothing_weight = {one_of = {"per_class", "label"}},
+    variant = {one_of = {"seed"}},
+  },
   help = {
     label_smoothing = "share of the target spread evenly over all classes, 0 to 1",
     smoothing_weight = "weight of the smoothing part: per_class (PyTorch) or label",
@@ -60,14 +66,17 @@ builtin("cross_entropy", {label_smoothing = 0, smoothing_weight = "per_class"}, 
 }, function(x, q)
   local e = q.label_smoothing
   if e == 0 then return x.ce end
-  if q.smoothing_weight == "label" then return (1 - e) * x.ce - e / x.n_classes * x.logp:sum("class") end
+  if q.smoothing_weight == "label" then
+    return (1 - e) * x.ce - e / x.n_classes * x.logp:sum("class")
+  end
   local w = x.weight
   return (1 - e) * w:pick(x.labels) * x.ce - e / x.n_classes * (w * x.logp):sum("class")
 end)
 L.ce = L.cross_entropy
 
--- Lin et al. 2017, with softmax. alpha: a vector by class is the class weight; a scalar is (1-alpha, alpha) for two
--- classes and has no meaning for more. variant = "seed": alpha is a factor on everything, ignored pixels stay in the mean.
+-- Lin et al. 2017, with softmax. alpha: a vector by class is the class weight; a scalar is
+-- (1-alpha, alpha) for two classes and has no meaning for more. variant = "seed": alpha is a factor
+-- on everything, ignored pixels stay in the mean.
 builtin("focal", {gamma = 2}, {
   kind = "pixel", optional = {"alpha", "variant"},
   doc = "(1-pt)^gamma * -log pt, on the softmax",
@@ -83,7 +92,9 @@ builtin("focal", {gamma = 2}, {
       errors.misuse("focal: alpha and weight are both given; alpha as a vector is the class weight")
     end
     if given.variant == "seed" then
-      if is_class_vector(given.alpha) then errors.misuse('focal: variant = "seed" takes alpha as one number') end
+      if is_class_vector(given.alpha) then
+        errors.misuse('focal: variant = "seed" takes alpha as one number')
+      end
       return with_reduction("focal", given, "mean_all", 'variant = "seed"')
     end
     if not is_class_vector(given.alpha) then return given end
@@ -102,8 +113,9 @@ builtin("focal", {gamma = 2}, {
   return where(x.labels:eq(1), q.alpha, 1 - q.alpha) * l
 end)
 
--- Lin et al. 2017 as torchvision and RetinaNet have it: every channel its own yes/no problem, z = (2g-1) x, summed over
--- classes. alpha on positives, 1-alpha on negatives. `weight` weighs channels, not labels.
+-- Lin et al. 2017 as torchvision and RetinaNet have it: every channel its own yes/no problem, z =
+-- (2g-1) x, summed over classes. alpha on positives, 1-alpha on negatives. `weight` weighs
+-- channels, not labels.
 builtin("focal_sigmoid", {gamma = 2}, {
   kind = "pixel", optional = {"alpha"},
   doc = "sum over classes of alpha_t sigmoid(-z)^gamma softplus(-z), z = +-logit",
@@ -115,12 +127,13 @@ builtin("focal_sigmoid", {gamma = 2}, {
   },
 }, function(x, q)
   local z = (2 * x.onehot - 1) * x.logits
-  local l = (-(q.gamma * z:softplus())):exp() * (-z):softplus()   -- sigmoid(-z)^gamma = exp(-gamma softplus(z))
+  -- sigmoid(-z)^gamma = exp(-gamma softplus(z))
+  local l = (-(q.gamma * z:softplus())):exp() * (-z):softplus()
   if q.alpha then l = q.alpha * (x.onehot * l) + (1 - q.alpha) * ((1 - x.onehot) * l) end
   return (x.weight * l):sum("class")
 end)
 
--- -- Region losses -------------------------------------------------------------------------------------
+-- -- Region losses --------------------------------------------------------------------------------
 
 -- Sums over the unit, by class: true positives, predicted mass, label count.
 local function overlaps(x)
@@ -129,12 +142,12 @@ end
 
 local function warn_blind(average, name)
   if average == "micro" then
-    warn(("%s: with softmax and average = \"micro\" only alpha + beta matters, not which is larger"):format(name))
+    warn(name .. ': with average = "micro" only alpha + beta matters, not which of them is larger')
   end
 end
 
--- Milletari et al. 2016 (squared = true: V-Net), Drozdzal et al. 2016. D = (2 TP + s) / (P + n + s). Note that code of the
--- Tversky shape, (TP+s)/(TP+FP/2+FN/2+s), is this with 2s.
+-- Milletari et al. 2016 (squared = true: V-Net), Drozdzal et al. 2016. D = (2 TP + s) / (P + n +
+-- s). Note that code of the Tversky shape, (TP+s)/(TP+FP/2+FN/2+s), is this with 2s.
 builtin("dice", {smooth = 0, squared = false, log = false}, {
   kind = "region", optional = {"smooth_nr", "smooth_dr"},
   doc = "1 - (2 TP + smooth) / (P + n + smooth) by class",
@@ -142,8 +155,10 @@ builtin("dice", {smooth = 0, squared = false, log = false}, {
   rules = {smooth = {min = 0}, smooth_nr = {min = 0}, smooth_dr = {min = 0}},
   help = {
     smooth = "added to numerator and denominator, in pixels",
-    smooth_nr = "numerator only (default: smooth)", smooth_dr = "denominator only (default: smooth)",
-    squared = "sum of p^2 instead of p in the denominator (V-Net)", log = "-log D instead of 1 - D, D >= 1e-7",
+    smooth_nr = "numerator only (default: smooth)",
+    smooth_dr = "denominator only (default: smooth)",
+    squared = "sum of p^2 instead of p in the denominator (V-Net)",
+    log = "-log D instead of 1 - D, D >= 1e-7",
   },
 }, function(x, q)
   local tp, mass, n = overlaps(x)
@@ -169,7 +184,9 @@ local function check_alpha_beta(name)
   return function(q)
     local sum = tensor.values(q.alpha + q.beta) or {}
     for _, v in ipairs(sum) do
-      if v == 0 then errors.misuse(name .. ": alpha + beta is 0: neither false positives nor false negatives would cost") end
+      if v == 0 then
+        errors.misuse(name .. ": alpha + beta is 0: no false positive or negative would cost")
+      end
     end
   end
 end
@@ -182,7 +199,8 @@ end
 
 local tversky_rules = {alpha = {min = 0}, beta = {min = 0}, smooth = {min = 0}, gamma = {min = 0}}
 local tversky_help = {
-  alpha = "weighs false positives", beta = "weighs false negatives", smooth = "added to numerator and denominator, in pixels",
+  alpha = "weighs false positives", beta = "weighs false negatives",
+  smooth = "added to numerator and denominator, in pixels",
   gamma = "exponent on 1 - T; the paper's 4/3 is 0.75 here, as in everybody's code",
   power_of_mean = "raise the class average to gamma instead of each class (SMP, SegLossOdyssey)",
 }
@@ -194,20 +212,25 @@ local function watch_micro(name)
   end
 end
 
--- Salehi et al. 2017. alpha on FP, beta on FN (MONAI, SMP); some libraries have them the other way round.
+-- Salehi et al. 2017. alpha on FP, beta on FN (MONAI, SMP); some libraries have them the other way
+-- round.
 builtin("tversky", {alpha = 0.5, beta = 0.5, smooth = 0}, {
   kind = "region",
   doc = "1 - (TP + smooth) / (TP + alpha FP + beta FN + smooth) by class",
   source = "Salehi et al. 2017",
-  rules = tversky_rules, help = tversky_help, check = check_alpha_beta("tversky"), adapt = watch_micro("tversky"),
+  rules = tversky_rules, help = tversky_help, check = check_alpha_beta("tversky"),
+  adapt = watch_micro("tversky"),
 }, function(x, q) return 1 - tversky_index(x, q) end)
 
 -- Abraham & Khan 2018.
-builtin("focal_tversky", {alpha = 0.5, beta = 0.5, gamma = 0.75, smooth = 0, power_of_mean = false}, {
+builtin("focal_tversky", {
+  alpha = 0.5, beta = 0.5, gamma = 0.75, smooth = 0, power_of_mean = false,
+}, {
   kind = "region",
   doc = "(1 - T)^gamma by class, T the Tversky index",
   source = "Abraham & Khan 2018",
-  rules = tversky_rules, help = tversky_help, check = check_alpha_beta("focal_tversky"), adapt = watch_micro("focal_tversky"),
+  rules = tversky_rules, help = tversky_help, check = check_alpha_beta("focal_tversky"),
+  adapt = watch_micro("focal_tversky"),
 }, function(x, q)
   local miss = 1 - tversky_index(x, q)
   if q.power_of_mean then return miss, function(mean) return mean ^ q.gamma end end
@@ -225,21 +248,25 @@ local function gdl_weights(n, weight_type, missing)
   return 1 / (n ^ power):maximum(1e-5)
 end
 
--- Sudre et al. 2017. The weights stand in numerator and denominator and are constants for the gradient. missing: max =
--- the largest finite weight of the unit (NiftyNet, MONAI); zero; eps = 1/(n+1e-10)^2 (boundary-loss, SegLossOdyssey), which
--- lets an absent class decide the whole loss; clamp = 1/max(n^2, 1e-5).
--- variant = "seed": the constant 1/(HW + s) as the weight, in the numerator only; kept to be looked at, it trains nothing.
+-- Sudre et al. 2017. The weights stand in numerator and denominator and are constants for the
+-- gradient. missing: max = the largest finite weight of the unit (NiftyNet, MONAI); zero; eps =
+-- 1/(n+1e-10)^2 (boundary-loss, SegLossOdyssey), which lets an absent class decide the whole loss;
+-- clamp = 1/max(n^2, 1e-5). variant = "seed": the constant 1/(HW + s) as the weight, in the
+-- numerator only; kept to be looked at, it trains nothing.
 builtin("generalized_dice", {weight_type = "square", missing = "max", smooth = 0}, {
   kind = "scalar", optional = {"variant"},
   doc = "1 - (2 sum_c w_c TP_c + smooth) / (sum_c w_c (P_c + n_c) + smooth)",
   source = "Sudre et al. 2017",
   rules = {
-    weight_type = {one_of = {"square", "simple", "uniform"}}, missing = {one_of = {"max", "zero", "eps", "clamp"}},
+    weight_type = {one_of = {"square", "simple", "uniform"}},
+    missing = {one_of = {"max", "zero", "eps", "clamp"}},
     smooth = {min = 0}, variant = {one_of = {"seed"}},
   },
   help = {
-    weight_type = "square: 1/n^2, simple: 1/n, uniform: 1", missing = "weight of a class without pixels: max zero eps clamp",
-    smooth = "added to numerator and denominator", variant = '"seed": constant weight, numerator only',
+    weight_type = "square: 1/n^2, simple: 1/n, uniform: 1",
+    missing = "weight of a class without pixels: max zero eps clamp",
+    smooth = "added to numerator and denominator",
+    variant = '"seed": constant weight, numerator only',
   },
 }, function(x, q)
   local tp, mass, n = overlaps(x)
@@ -248,13 +275,14 @@ builtin("generalized_dice", {weight_type = "square", missing = "max", smooth = 0
     return 1 - 2 * v * tp:sum("class") / ((mass + n):sum("class") + q.smooth)
   end
   local w = x.selected * gdl_weights(n, q.weight_type, q.missing):stop()
-  return 1 - ratio((2 * w * tp):sum("class") + q.smooth, (w * (mass + n)):sum("class") + q.smooth, 1)
+  local top, bottom = (2 * w * tp):sum("class"), (w * (mass + n)):sum("class")
+  return 1 - ratio(top + q.smooth, bottom + q.smooth, 1)
 end)
 
--- -- Hybrids --------------------------------------------------------------------------------------------
+-- -- Hybrids --------------------------------------------------------------------------------------
 
--- Sums of two built-ins. {dice = {...}, cross_entropy = {...}} are the parameters of the parts, lambda_* their factors; the
--- result is an ordinary sum, each part reported.
+-- Sums of two built-ins. {dice = {...}, cross_entropy = {...}} are the parameters of the parts,
+-- lambda_* their factors; the result is an ordinary sum, each part reported.
 local function hybrid(name, first, second)
   local known = {first, second, "lambda_" .. first, "lambda_" .. second}
   L[name] = function(given)
@@ -272,7 +300,7 @@ hybrid("dice_ce", "dice", "cross_entropy")
 hybrid("dice_focal", "dice", "focal")
 hybrid("gdice_focal", "generalized_dice", "focal")
 
--- -- Unknown names ----------------------------------------------------------------------------------------
+-- -- Unknown names --------------------------------------------------------------------------------
 
 local known = {"define", "list", "is"}
 for _, def in ipairs(L.list()) do known[#known + 1] = def.name end

@@ -1,6 +1,7 @@
 --[[
-metrics.lua: what the arg-max of the dump is worth. One pass gives a confusion matrix per image (rows: label, columns:
-prediction, valid pixels only; ties go to the lowest class); everything else is arithmetic on it.
+metrics.lua: what the arg-max of the dump is worth. One pass gives a confusion matrix per image
+(rows: label, columns: prediction, valid pixels only; ties go to the lowest class); everything else
+is arithmetic on it.
 
     local m = d:metrics{}                       m.miou  m.iou.pole  m.pixel_accuracy  print(m)
     d:metrics{aggregation = "image_class"}
@@ -12,8 +13,8 @@ aggregation (averages of ratios are not ratios of sums, so it is always named):
     image         as class_image
 By class, all but dataset are means over the images in which the value is defined.
 
-Undefined values are NaN and left out of means: IoU and Dice of a class that neither occurs nor is predicted (predicted
-but absent: 0), recall of an absent class, precision of one never predicted.
+Undefined values are NaN and left out of means: IoU and Dice of a class that neither occurs nor is
+predicted (predicted but absent: 0), recall of an absent class, precision of one never predicted.
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
@@ -24,12 +25,13 @@ errors.own()
 local metrics = {}
 local nanmean = stat.nanmean
 
--- -- One matrix ------------------------------------------------------------------------------------
+-- -- One matrix -----------------------------------------------------------------------------------
 
 local by_class = {"iou", "dice", "precision", "recall"}
 
 -- Mean by class -> its name.
-local mean_name = {iou = "miou", dice = "mdice", precision = "mean_precision", recall = "mean_accuracy"}
+local mean_name = {iou = "miou", dice = "mdice", precision = "mean_precision",
+  recall = "mean_accuracy"}
 
 --- Names of the values that are one number, and of those by class.
 metrics.scalars = {"pixel_accuracy", "mean_accuracy", "miou", "mdice", "mean_precision"}
@@ -46,8 +48,8 @@ local function sums(K)
   return row, column, total
 end
 
---- Metrics of one confusion matrix (list of rows): pixel_accuracy, iou, dice, precision, recall (lists by class), and the
---- means of these over classes.
+--- Metrics of one confusion matrix (list of rows): pixel_accuracy, iou, dice, precision, recall
+--- (lists by class), and the means of these over classes.
 function metrics.of(K)
   local row, column, total = sums(K)
   local m = {iou = {}, dice = {}, precision = {}, recall = {}}
@@ -65,7 +67,7 @@ function metrics.of(K)
   return m
 end
 
--- -- Many images --------------------------------------------------------------------------------------
+-- -- Many images ----------------------------------------------------------------------------------
 
 local function total_matrix(matrices)
   local K = {}
@@ -104,12 +106,13 @@ local aggregations = {
 }
 aggregations.image = aggregations.class_image
 
--- -- The object ------------------------------------------------------------------------------------------
+-- -- The object -----------------------------------------------------------------------------------
 
 local Metrics = {__name = "segx.Metrics"}
 Metrics.__index = Metrics
 
---- A value by column name: "miou", "accuracy" (= pixel_accuracy), "iou.pole"; nil when there is none.
+--- A value by column name: "miou", "accuracy" (= pixel_accuracy), "iou.pole"; nil when there is
+--- none.
 function Metrics:get(column)
   if column == "accuracy" then return self.pixel_accuracy end
   local name, class = column:match "^(%w+)%.(.+)$"
@@ -125,7 +128,8 @@ Metrics.__tostring = function(m)
   end
   rows[#rows + 1] = {"mean", m.miou, m.mdice, m.mean_precision, m.mean_accuracy}
   return ("%s\npixel accuracy %s   aggregation %s"):format(
-    format.table({"class", "iou", "dice", "precision", "recall"}, rows), format.number(m.pixel_accuracy), m.aggregation)
+    format.table({"class", "iou", "dice", "precision", "recall"}, rows),
+    format.number(m.pixel_accuracy), m.aggregation)
 end
 
 -- Lists by class -> tables by class name and 0-based id.
@@ -138,11 +142,12 @@ local function name_classes(m, names)
   return m
 end
 
--- -- From a dump -----------------------------------------------------------------------------------------
+-- -- From a dump ----------------------------------------------------------------------------------
 
 local kept = setmetatable({}, {__mode = "k"})
 
---- Confusion matrix of every image: list by image of {rows}, lazily as one tensor {image, label, class}.
+--- Confusion matrix of every image: list by image of {rows}, lazily as one tensor {image, label,
+--- class}.
 function metrics.tensor(d)
   return core.bysum(core.fields(d).logits:argmax("class"):onehot())
 end
@@ -160,14 +165,15 @@ function metrics.images(d)
   return list
 end
 
---- d:metrics{aggregation = "dataset"}: see the head of this file. iou, dice, precision, recall are tables by class name
---- or 0-based id; confusion is the matrix of the whole dump, a list of rows.
+--- d:metrics{aggregation = "dataset"}: see the head of this file. iou, dice, precision, recall are
+--- tables by class name or 0-based id; confusion is the matrix of the whole dump, a list of rows.
 function metrics.metrics(d, opts)
   opts = opts or {}
   errors.check_keys("metrics", "option", opts, {"aggregation"})
   local how = opts.aggregation or "dataset"
   if not aggregations[how] then
-    errors.unknown("metrics", "aggregation", how, {"dataset", "image", "image_class", "class_image"})
+    errors.unknown("metrics", "aggregation", how,
+      {"dataset", "image", "image_class", "class_image"})
   end
   local matrices, names = matrices_of(d), d:info().class_names
   local m = aggregations[how](matrices, how ~= "dataset" and metrics.images(d) or nil)

@@ -43,8 +43,8 @@ local function tied_pairs(n, equal)
   return pairs_
 end
 
---- Kendall's tau-b of two equally long lists, -1 .. 1, in O(n log n) (Knight 1966). Pairs with a NaN are left out. NaN
---- when one list is constant.
+--- Kendall's tau-b of two equally long lists, -1 .. 1, in O(n log n) (Knight 1966). Pairs with a
+--- NaN are left out. NaN when one list is constant.
 function stat.kendall(x, y)
   local at = {}
   for i = 1, #x do

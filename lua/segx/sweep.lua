@@ -1,7 +1,9 @@
 --[[
 sweep.lua: many configurations of a loss at once.
 
-    local sw = segx.sweep{dump = d, loss = loss, control = L.ce{} + L.dice{}, want = {"value", "per_class", "tau(iou)"}}
+    local sw = segx.sweep{
+      dump = d, loss = loss, control = L.ce{} + L.dice{}, want = {"value", "per_class", "tau(iou)"},
+    }
     print(sw:plan())                  configurations, passes, which axes are free
     local r = sw:run()
     print(r:top(10, "tau(iou)"))
@@ -14,8 +16,9 @@ want, a list of columns
     share, share.pole     part of the value that each class makes, 0 .. 1
     parts, part.dice      value of each part of a hybrid, without its factor
     control               value of the control loss
-    tau(iou)              Kendall's tau between minus the loss and the IoU of the images, both per image (unit = "image"): 1 =
-                          the loss orders the images as their mean IoU does; tau(dice), tau(accuracy) likewise
+    tau(iou)              Kendall's tau between minus the loss and the mean IoU of the images, both per
+                          image (unit = "image"): 1 = the loss orders the images as their IoU does;
+                          tau(dice), tau(accuracy) likewise
     miou, accuracy, iou.pole ...   metrics of the dump (the same in every row; see segx.metrics)
 
 Every configuration is one row: a value of each axis, then the columns.
@@ -31,9 +34,9 @@ errors.own()
 
 local sweep = {}
 
--- -- Columns ---------------------------------------------------------------------------------------
--- A column plan is {name, tensor = what to evaluate or nil, pick = class position or nil, value = number or nil, tau = list or
--- nil, divide = tensor or nil}.
+-- -- Columns --------------------------------------------------------------------------------------
+-- A column plan is {name, tensor = what to evaluate or nil, pick = class position or nil, value =
+-- number or nil, tau = list or nil, divide = tensor or nil}.
 
 local function class_position(names, class, column)
   for c, n in ipairs(names) do
@@ -88,16 +91,20 @@ local function image_metric(d, name)
 end
 
 local function tau_column(self, name, column)
-  if not tau_of[name] then errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"}) end
+  if not tau_of[name] then
+    errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"})
+  end
   self.per_image = self.per_image or self.loss:trace(self.dump, "image").images
-  return {name = column, tensor = self.per_image, tau = function() return image_metric(self.dump, name) end}
+  return {name = column, tensor = self.per_image,
+    tau = function() return image_metric(self.dump, name) end}
 end
 
 local function metric_column(self, column)
   self.metrics = self.metrics or metrics.metrics(self.dump, {})
   local v = self.metrics:get(column)
   if v then return {name = column, value = v} end
-  local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)", "tau(accuracy)", "accuracy"}
+  local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)",
+    "tau(accuracy)", "accuracy"}
   table.move(metrics.scalars, 1, #metrics.scalars, #known + 1, known)
   errors.unknown("sweep", "column", column, known)
 end
@@ -105,10 +112,12 @@ end
 -- Columns with a prefix and a rest: "value.pole".
 local dotted = {
   value = function(out, self, class, column)
-    class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names, class_position(self.names, class, column))
+    class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names,
+      class_position(self.names, class, column))
   end,
   share = function(out, self, class, column)
-    class_columns(out, "share", need(self.traced.share, column, no_split), self.names, class_position(self.names, class, column),
+    class_columns(out, "share", need(self.traced.share, column, no_split), self.names,
+      class_position(self.names, class, column),
       self.traced.value)
   end,
   part = function(out, self, label, column) part_columns(out, self.traced, label, column) end,
@@ -116,9 +125,12 @@ local dotted = {
 
 local whole = {
   value = function(out, self) out[#out + 1] = {name = "value", tensor = self.traced.value} end,
-  per_class = function(out, self, column) class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names) end,
+  per_class = function(out, self, column)
+    class_columns(out, "value", need(self.traced.per_class, column, no_split), self.names)
+  end,
   share = function(out, self, column)
-    class_columns(out, "share", need(self.traced.share, column, no_split), self.names, nil, self.traced.value)
+    class_columns(out, "share", need(self.traced.share, column, no_split), self.names, nil,
+      self.traced.value)
   end,
   parts = function(out, self) part_columns(out, self.traced) end,
   control = function(out, self, column)
@@ -136,7 +148,7 @@ local function add_column(out, self, column)
   out[#out + 1] = tau and tau_column(self, tau, column) or metric_column(self, column)
 end
 
--- -- Axes ---------------------------------------------------------------------------------------------
+-- -- Axes -----------------------------------------------------------------------------------------
 
 -- The sweep axes of all columns, in the order of creation: list of {name, count, labels, params}.
 local function collect_axes(columns)
@@ -158,25 +170,29 @@ local function check_names(axes)
   local seen = {}
   for _, a in ipairs(axes) do
     if seen[a.name] then
-      errors.misuse(("sweep: two different axes are called '%s'"):format(a.name), "name one of them otherwise, or use one axis twice")
+      errors.misuse(("sweep: two different axes are called '%s'"):format(a.name),
+        "name one of them otherwise, or use one axis twice")
     end
     seen[a.name] = true
   end
 end
 
--- -- The sweep -----------------------------------------------------------------------------------------
+-- -- The sweep ------------------------------------------------------------------------------------
 
 local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
 local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress"}
 
---- segx.sweep{dump, loss, control, want, precision, threads, mem, progress}. dump and loss are needed. Nothing is read
---- before :run() (metric columns and tau excepted, which need the confusion matrices).
+--- segx.sweep{dump, loss, control, want, precision, threads, mem, progress}. dump and loss are
+--- needed. Nothing is read before :run() (metric columns and tau excepted, which need the confusion
+--- matrices).
 function sweep.sweep(o)
   if type(o) ~= "table" then errors.misuse("sweep: expected {dump = d, loss = loss}") end
   errors.check_keys("sweep", "option", o, options)
-  if not tensor.is_dump(o.dump) then errors.misuse("sweep: dump is missing", "dump = segx.open(path)") end
+  if not tensor.is_dump(o.dump) then
+    errors.misuse("sweep: dump is missing", "dump = segx.open(path)")
+  end
   if not losses.is(o.loss) then errors.misuse("sweep: loss is missing, or not a loss") end
   if o.control and not losses.is(o.control) then errors.misuse("sweep: control is not a loss") end
   local self = setmetatable({
@@ -215,13 +231,13 @@ local function wanted_tensors(columns)
   return list, place
 end
 
--- -- The plan --------------------------------------------------------------------------------------------
+-- -- The plan -------------------------------------------------------------------------------------
 
 local Plan = {__name = "segx.Plan"}
 Plan.__index = Plan
 
---- What running would cost: {configurations, axes, passes, pass (names of the axes inside the pass), free (the others),
---- columns, engine (what core.plan says)}. Prints.
+--- What running would cost: {configurations, axes, passes, pass (names of the axes inside the
+--- pass), free (the others), columns, engine (what core.plan says)}. Prints.
 function Sweep:plan()
   local list = wanted_tensors(self.columns)
   local engine = core.plan(self.dump, list, self.opts)
@@ -229,7 +245,8 @@ function Sweep:plan()
   for _, o in ipairs(engine.per_output) do
     for _, name in ipairs(o.pass) do inside[name] = true end
   end
-  local p = {configurations = self:count(), axes = self.axes, passes = engine.passes, pass = {}, free = {}, engine = engine}
+  local p = {configurations = self:count(), axes = self.axes, passes = engine.passes, pass = {},
+    free = {}, engine = engine}
   for _, a in ipairs(self.axes) do table.insert(inside[a.name] and p.pass or p.free, a.name) end
   p.columns, p.images = #self.columns, self.dump:info().n
   return setmetatable(p, Plan)
@@ -240,19 +257,22 @@ Plan.__tostring = function(p)
   for i, a in ipairs(p.axes) do sizes[i] = a.count .. " " .. a.name end
   local lines = {("%s configurations%s, %d columns"):format(format.count(p.configurations),
     #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
-  lines[2] = ("%d pass%s over %s images%s%s"):format(p.passes, p.passes == 1 and "" or "es", format.count(p.images),
+  lines[2] = ("%d pass%s over %s images%s%s"):format(
+    p.passes, p.passes == 1 and "" or "es", format.count(p.images),
     (p.engine.bytes or 0) > 0 and ", " .. format.bytes(p.engine.bytes) .. " read" or "",
     (p.engine.memory or 0) > 0 and ", " .. format.bytes(p.engine.memory) .. " of memory" or "")
   if #p.axes > 0 then
     lines[3] = "inside the pass: " .. (#p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
-    lines[4] = "free (arithmetic on kept sums): " .. (#p.free > 0 and table.concat(p.free, ", ") or "nothing")
+    lines[4] = "free (arithmetic on kept sums): "
+      .. (#p.free > 0 and table.concat(p.free, ", ") or "nothing")
   end
   return table.concat(lines, "\n")
 end
 
--- -- Running -----------------------------------------------------------------------------------------------
+-- -- Running --------------------------------------------------------------------------------------
 
--- For each row, the offset in a result whose sweep dimensions are those of t; inner: numbers per configuration.
+-- For each row, the offset in a result whose sweep dimensions are those of t; inner: numbers per
+-- configuration.
 local function row_offsets(axes, t, inner)
   local own, step = {}, inner
   local list = t:sweep_axes()
@@ -298,12 +318,15 @@ local function column_values(self, column, results, place, count)
   for r, first in ipairs(at) do list[r] = flat[first + (column.pick or 1) - 1] end
   if column.divide then
     local total = results[place[column.divide]]
-    for r, first in ipairs(row_offsets(self.axes, column.divide, 1)) do list[r] = list[r] / total[first] end
+    for r, first in ipairs(row_offsets(self.axes, column.divide, 1)) do
+      list[r] = list[r] / total[first]
+    end
   end
   return list
 end
 
--- Values of the axes in every row: {name, list} per parameter (several for a zip), and the position on each axis.
+-- Values of the axes in every row: {name, list} per parameter (several for a zip), and the position
+-- on each axis.
 local function axis_columns(axes, count)
   local columns, positions = {}, {}
   local every = count
@@ -343,7 +366,7 @@ function Sweep:run()
   return sweep.result(self, columns, n_axes, positions, stats)
 end
 
--- -- The result ----------------------------------------------------------------------------------------------
+-- -- The result -----------------------------------------------------------------------------------
 
 local Result = {__name = "segx.SweepResult"}
 Result.__index = Result
@@ -359,7 +382,8 @@ function sweep.result(owner, columns, n_axes, positions, stats)
   local by_name, n = {}, owner:count()
   for _, c in ipairs(columns) do by_name[c.name] = c.values end
   return setmetatable({
-    columns = columns, by_name = by_name, n_axes = n_axes, positions = positions, loss = owner.loss, stats = stats,
+    columns = columns, by_name = by_name, n_axes = n_axes, positions = positions, loss = owner.loss,
+    stats = stats,
     index = all_rows(n), shown = 20,
   }, Result)
 end
@@ -394,7 +418,9 @@ end
 
 Row.__tostring = function(row)
   local lines = {tostring(row.loss)}
-  for _, c in ipairs(row[Row].result.columns) do lines[#lines + 1] = c.name .. "  " .. format.number(row[c.name]) end
+  for _, c in ipairs(row[Row].result.columns) do
+    lines[#lines + 1] = c.name .. "  " .. format.number(row[c.name])
+  end
   return table.concat(lines, "\n")
 end
 
@@ -407,7 +433,8 @@ end
 --- Number of rows.
 Result.__len = function(r) return #r.index end
 
---- Iterates over rows: for row in r:rows() do print(row.gamma, row.value) end. row.loss is the loss of that row.
+--- Iterates over rows: for row in r:rows() do print(row.gamma, row.value) end. row.loss is the loss
+--- of that row.
 function Result:rows()
   local i = 0
   return function()
@@ -428,8 +455,8 @@ local function higher_is_better(column)
   return not (column:match "^value" or column:match "^part" or column == "control")
 end
 
---- Rows ordered by a column: best first (small for losses, large for metrics and tau), or descending = true | false.
---- NaN goes last; equal rows keep their order.
+--- Rows ordered by a column: best first (small for losses, large for metrics and tau), or
+--- descending = true | false. NaN goes last; equal rows keep their order.
 function Result:sort(column, descending)
   local values = values_of(self, column)
   if descending == nil then descending = higher_is_better(column) end
@@ -477,11 +504,13 @@ Result.__tostring = function(r)
     for c, column in ipairs(r.columns) do rows[i][c] = column.values[r.index[i]] end
   end
   local text = format.table(column_names(r), rows)
-  if #r.index > r.shown then text = ("%s\n... %s rows in all"):format(text, format.count(#r.index)) end
+  if #r.index > r.shown then
+    text = ("%s\n... %s rows in all"):format(text, format.count(#r.index))
+  end
   return text
 end
 
--- -- Files -------------------------------------------------------------------------------------------------------
+-- -- Files ----------------------------------------------------------------------------------------
 
 local function write(path, text)
   if not path then return text end
@@ -528,7 +557,8 @@ end
 
 --- One JSON object per line; what is not finite is null.
 function Result:jsonl(path)
-  local lines = lines_of(self, nil, function(column, v) return json_cell(column.name) .. ":" .. json_cell(v) end)
+  local lines = lines_of(self, nil,
+    function(column, v) return json_cell(column.name) .. ":" .. json_cell(v) end)
   for i, cells in ipairs(lines) do lines[i] = "{" .. table.concat(cells, ",") .. "}" end
   return write(path, #lines > 0 and table.concat(lines, "\n") .. "\n" or "")
 end

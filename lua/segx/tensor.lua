@@ -37,7 +37,8 @@ local function flatten(v, into)
   return into
 end
 
---- All numbers of a tensor that depends on no image and no pixel (sweep axes, class vectors), or nil.
+--- All numbers of a tensor that depends on no image and no pixel (sweep axes, class vectors), or
+--- nil.
 function tensor.values(t)
   if type(t) == "number" then return {t} end
   local axes = core.axes(t)
@@ -48,12 +49,13 @@ end
 --- Numbers of a dense tensor as a flat list.
 function tensor.flat(t) return flatten(t:totable(), {}) end
 
--- -- Sums over pixels ------------------------------------------------------------------------------
+-- -- Sums over pixels -----------------------------------------------------------------------------
 
 -- What is being traced: {dump, unit, mask, micro}, set by loss.lua while a loss function runs.
 local current
 
---- Enters a trace; the returned value leaves it when closed: `local _ <close> = tensor.trace(context)`.
+--- Enters a trace; the returned value leaves it when closed: `local _ <close> =
+--- tensor.trace(context)`.
 function tensor.trace(context)
   local before = current
   current = context
@@ -92,9 +94,9 @@ local function check_scope(scope)
   errors.unknown("sum", "unit", scope, {"image", "dataset"})
 end
 
---- t:sum(dim [, unit]). dim: "class", "pixel", "image", "label", a position, or nothing (everything).
---- For "pixel" the unit may be "image" or "dataset"; without it, the unit of the loss being traced, and one image
---- outside of losses. Ignored pixels never count.
+--- t:sum(dim [, unit]). dim: "class", "pixel", "image", "label", a position, or nothing
+--- (everything). For "pixel" the unit may be "image" or "dataset"; without it, the unit of the loss
+--- being traced, and one image outside of losses. Ignored pixels never count.
 function Tensor.sum(t, dim, scope)
   check_scope(scope)
   if dim ~= "pixel" or not (current or scope) then return raw_sum(t, dim) end
@@ -105,13 +107,16 @@ end
 function Tensor.mean(t, dim, scope)
   check_scope(scope)
   if dim ~= "pixel" or not (current or scope) then return raw_mean(t, dim) end
-  if not current then errors.misuse("mean: a unit needs a loss being traced", 't:sum("pixel", "dataset")') end
+  if not current then
+    errors.misuse("mean: a unit needs a loss being traced", 't:sum("pixel", "dataset")')
+  end
   return scoped_sum(t, scope) / scoped_sum(core.fields(current.dump).valid, scope)
 end
 
--- -- Operators ---------------------------------------------------------------------------------------
+-- -- Operators ------------------------------------------------------------------------------------
 
--- Lua asks the left operand first, so a Tensor must step back where the right one is a loss or weights.
+-- Lua asks the left operand first, so a Tensor must step back where the right one is a loss or
+-- weights.
 local mt = getmetatable(core.dense {0})
 for _, event in ipairs {"__add", "__sub", "__mul", "__div", "__pow"} do
   local raw = mt[event]

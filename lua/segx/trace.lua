@@ -1,7 +1,7 @@
 --[[
-trace.lua: from one loss term to tensors. A term is a definition (L.define) with parameters, a unit, a choice of
-classes and perhaps a pixel mask; `trace.term` runs its function once over the lazy fields of a dump and wraps what
-comes back:
+trace.lua: from one loss term to tensors. A term is a definition (L.define) with parameters, a unit,
+a choice of classes and perhaps a pixel mask; `trace.term` runs its function once over the lazy
+fields of a dump and wraps what comes back:
 
   a value per pixel   -> sums by true class, class weight, then `reduction`        (pixel loss)
   a vector by class   -> `empty`, class weight, then `average` over classes        (region loss)
@@ -9,9 +9,10 @@ comes back:
 
 and last the mean over units. The result is a table of tensors without a pixel axis:
   value       {}        the loss
-  per_class   {class}   mean of the term over the pixels of a class, or the class' own value; NaN where there is none
+  per_class   {class}   mean of the term over the pixels of a class, or the class' own value; NaN
+                        where there is none
   share       {class}   what each class adds to the value; their sum is the value
-  images      {image}   value of each unit (unit = "image" and batches only), 0 where it has nothing to say
+  images      {image}   value of each unit (unit = "image" and batches only), 0 where it has none
   empty       {}        1 when nothing at all was counted (the value is 0 then)
 per_class and share are nil where the loss has no such split.
 ]]
@@ -25,9 +26,10 @@ local trace = {}
 local ratio = tensor.ratio
 local nan = 0 / 0
 
--- -- What a loss function sees -------------------------------------------------------------------
+-- -- What a loss function sees --------------------------------------------------------------------
 
-local computed = {"p", "logp", "pt", "logpt", "u", "logu", "ce", "onehot", "logits", "labels", "valid", "classes"}
+local computed = {"p", "logp", "pt", "logpt", "u", "logu", "ce", "onehot", "logits", "labels",
+  "valid", "classes"}
 
 local function known_fields(d)
   local known = {"weight", "selected", "n_classes", "image_pixels", table.unpack(computed)}
@@ -40,7 +42,8 @@ end
 local function image_pixels(d, who)
   local info = d:info()
   if not info.same_shape then
-    errors.misuse(who .. ": counts all pixels of an image, but the images differ in size", 'unit = "dataset"')
+    errors.misuse(who .. ": counts all pixels of an image, but the images differ in size",
+      'unit = "dataset"')
   end
   local n = 1
   for _, size in ipairs(info.dims) do n = n * size end
@@ -123,16 +126,18 @@ local function nothing_counted(t, has)
   return core.nsum(has):eq(0)
 end
 
--- Puts the pieces of all three kinds together. parts: {value, has, per_class, class_has, share}, per unit.
+-- Puts the pieces of all three kinds together. parts: {value, has, per_class, class_has, share},
+-- per unit.
 local function collect(t, parts)
-  local r = {value = over_units(t, parts.value, parts.has, 0), empty = nothing_counted(t, parts.has)}
+  local r = {value = over_units(t, parts.value, parts.has, 0),
+    empty = nothing_counted(t, parts.has)}
   if parts.per_class then r.per_class = over_units(t, parts.per_class, parts.class_has, nan) end
   if parts.share then r.share = over_units(t, parts.share, parts.has, 0) end
   if t.unit ~= "dataset" then r.images = core.where(parts.has, parts.value, 0) end
   return r
 end
 
--- -- Pixel losses -----------------------------------------------------------------------------------
+-- -- Pixel losses ---------------------------------------------------------------------------------
 
 -- All pixels of the unit, ignored ones included.
 local function all_pixels(t)
@@ -158,7 +163,8 @@ local denominators = {
   mean_elements = function(t) return all_pixels(t) * t.n_selected end,
   mean_image = function(_, n) return n:sum("class") end,
 }
-trace.reductions = {"sum", "mean", "weighted_mean", "mean_all", "mean_elements", "mean_image", "per_class"}
+trace.reductions = {"sum", "mean", "weighted_mean", "mean_all", "mean_elements", "mean_image",
+  "per_class"}
 
 -- Mean over the classes that occur of the class means.
 local function class_balanced(t, S, n)
@@ -179,8 +185,8 @@ local function refuse(t, names, why)
   end
 end
 
--- l times the weight and the 0/1 choice of the pixel's label. The engine takes both out of the sums, so that sweeping
--- them costs no pass.
+-- l times the weight and the 0/1 choice of the pixel's label. The engine takes both out of the
+-- sums, so that sweeping them costs no pass.
 local function weigh(t, l, used)
   local labels = core.fields(t.dump).labels
   if t.mask then l = core.where(t.mask, l, 0) end
@@ -203,7 +209,7 @@ local function wrap_pixel(t, l, used)
   })
 end
 
--- -- Region losses ------------------------------------------------------------------------------------
+-- -- Region losses --------------------------------------------------------------------------------
 
 -- 1 for the classes that count in the average of each unit.
 local function counted_classes(t, n)
@@ -232,7 +238,9 @@ local function wrap_region(t, v, finish)
   if average ~= "macro" and not t.weight then
     errors.misuse(("%s: average = %q needs 'weight'"):format(t.name, average))
   end
-  if average == "macro" then refuse(t, {"weight"}, 'average = "macro" uses no weights; take "weighted"') end
+  if average == "macro" then
+    refuse(t, {"weight"}, 'average = "macro" uses no weights; take "weighted"')
+  end
   local top, bottom = averages[average](t, count)
   local used = core.where(count, v, 0)
   local total = bottom:sum("class")
@@ -246,13 +254,15 @@ local function wrap_region(t, v, finish)
   })
 end
 
--- -- Scalars -------------------------------------------------------------------------------------------
+-- -- Scalars --------------------------------------------------------------------------------------
 
 local function wrap_scalar(t, v, used, finish)
   refuse(t, {"reduction", "average", "empty"}, "the loss function returns one number")
-  if not used.weight then refuse(t, {"weight"}, "the loss function returns one number and does not read x.weight") end
+  if not used.weight then refuse(t, {"weight"},
+    "the loss function returns one number and does not read x.weight") end
   if t.restricted and not used.selected then
-    errors.misuse(t.name .. ": classes cannot be chosen: the loss function returns one number and does not read x.selected")
+    errors.misuse(t.name .. ": classes cannot be chosen: the loss function returns one number",
+      "a function that reads x.selected chooses classes itself")
   end
   local has = counting_units(t, class_counts(t):sum("class"))
   return collect(t, {value = finish and finish(v) or v, has = has})
@@ -266,15 +276,17 @@ local function run_micro(t)
   return collect(t, {value = finish and finish(v) or v, has = has})
 end
 
--- -- Entry ----------------------------------------------------------------------------------------------
+-- -- Entry ----------------------------------------------------------------------------------------
 
---- Tensors of one term. t: {name, def, params, given, dump, unit, reduction, empty, weight (Tensor or nil), selected
---- (dense 0/1 by class), n_selected, restricted (are classes left out?), mask (Tensor or nil), ones (list of 1)}.
+--- Tensors of one term. t: {name, def, params, given, dump, unit, reduction, empty, weight (Tensor
+--- or nil), selected (dense 0/1 by class), n_selected, restricted (are classes left out?), mask
+--- (Tensor or nil), ones (list of 1)}.
 function trace.term(t)
   local out, finish, used = run(t)
   local axes = core.axes(out)
   if axes.pixel and axes.class then
-    errors.misuse(t.name .. ": the loss function returns a value per class and pixel", 'sum it, v:sum("class") or v:sum("pixel")')
+    errors.misuse(t.name .. ": the loss function returns a value per class and pixel",
+      'sum it, v:sum("class") or v:sum("pixel")')
   end
   if t.def.kind == "pixel" and not axes.pixel then
     errors.misuse(t.name .. ": declared a pixel loss, but returned no value per pixel")

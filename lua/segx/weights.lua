@@ -1,6 +1,6 @@
 --[[
-weights.lua: class weights. Every scheme counts the valid pixels of each class over the whole dump (one pass, kept)
-and returns a Weights value: one weight per class, printed with the class names.
+weights.lua: class weights. Every scheme counts the valid pixels of each class over the whole dump
+(one pass, kept) and returns a Weights value: one weight per class, printed with the class names.
 
     local w = W.balanced(d, {clip = {0.2, 5}, normalise = "mean_1"})
     w:set{pole = 4}              a new Weights; values may be sweep axes
@@ -12,8 +12,9 @@ Instead of a dump a scheme accepts the counts: {counts = {900, 90, 10}, class_na
 Options of every scheme
     clip = {lo, hi}     limits, before normalising
     normalise           "none" | "sum_to_1" | "mean_1" (sum = number of classes) | "max_1"
-A class without pixels gets weight 0, and a warning says so. How a weight acts is the loss's `reduction`: under
-weighted_mean a common factor has no effect, under mean it is a change of the learning rate.
+A class without pixels gets weight 0, and a warning says so. How a weight acts is the loss's
+`reduction`: under weighted_mean a common factor has no effect, under mean it is a change of the
+learning rate.
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
@@ -25,7 +26,7 @@ errors.own()
 local weights = {}
 local Weights = {__name = "segx.Weights"}
 
--- -- Class vectors in any form ------------------------------------------------------------------
+-- -- Class vectors in any form --------------------------------------------------------------------
 
 -- 1 at class i, else 0.
 local function unit_vector(i, n)
@@ -58,7 +59,8 @@ end
 
 local function check_entry(v, name, what)
   if tensor.is(v) or type(v) == "number" then return end
-  errors.misuse(("%s: the value of '%s' is a %s, not a number"):format(what, tostring(name), type(v)))
+  errors.misuse(("%s: the value of '%s' is a %s, not a number"):format(what, tostring(name),
+    type(v)))
 end
 
 -- {pole = 4, default = 1} -> list in class order.
@@ -76,7 +78,8 @@ local function check_list(given, names, what)
   if #given ~= #names then
     errors.misuse(("%s: %d values for %d classes"):format(what, #given, #names),
       ("name them, %s = {%s = 4, default = 1}; every class counts, also one left out of the average"):format(
-        what, format.lua(names[#names]):match('^"([%a_][%w_]*)"$') or '["' .. names[#names] .. '"]'))
+        what, format.lua(names[#names]):match('^"([%a_][%w_]*)"$') or '["' .. names[#names]
+          .. '"]'))
   end
   for c, v in ipairs(given) do check_entry(v, names[c], what) end
   return given
@@ -95,12 +98,19 @@ end
 local function check_shape(t, classes, what)
   local axes = t:kind() == "lazy" and core.axes(t)
   local fits
-  if axes then fits = axes.class and not (axes.label or axes.pixel) else fits = t:dim() == 1 and t:size(1) == classes end
-  if not fits then errors.misuse(("%s: expected one value for each of %d classes"):format(what, classes)) end
+  if axes then
+    fits = axes.class and not (axes.label or axes.pixel)
+  else
+    fits = t:dim() == 1 and t:size(1) == classes
+  end
+  if not fits then
+    errors.misuse(("%s: expected one value for each of %d classes"):format(what, classes))
+  end
 end
 
---- Any form of class vector -> Tensor {C} (with sweep axes where the entries have them).
---- given: list of C, {name = value, default = value}, Weights, Tensor. names: the class names. what: for messages.
+--- Any form of class vector -> Tensor {C} (with sweep axes where the entries have them). given:
+--- list of C, {name = value, default = value}, Weights, Tensor. names: the class names. what: for
+--- messages.
 function weights.vector(given, names, what)
   local t
   if tensor.is(given) then
@@ -110,17 +120,20 @@ function weights.vector(given, names, what)
   elseif type(given) == "table" then
     t = from_entries(#given > 0 and check_list(given, names, what) or by_name(given, names, what))
   else
-    errors.misuse(("%s: expected a list of %d numbers or {name = value}, got a %s"):format(what, #names, type(given)))
+    errors.misuse(("%s: expected a list of %d numbers or {name = value}, got a %s"):format(what,
+      #names, type(given)))
   end
   check_shape(t, #names, what)
   return check_nonnegative(t, names, what)
 end
 
--- -- The Weights value ------------------------------------------------------------------------------
+-- -- The Weights value ----------------------------------------------------------------------------
 
 Weights.__index = Weights
 
-local function new(names, t, scheme) return setmetatable({names = names, vector = t, scheme = scheme}, Weights) end
+local function new(names, t, scheme)
+  return setmetatable({names = names, vector = t, scheme = scheme}, Weights)
+end
 
 local function is_weights(v) return getmetatable(v) == Weights end
 
@@ -129,7 +142,9 @@ function Weights:tensor() return self.vector end
 
 --- The weights as a list of C numbers; an error where they range over a sweep axis.
 function Weights:totable()
-  if self.vector:kind() ~= "dense" then errors.misuse("weights: these range over a sweep axis; evaluate the sweep") end
+  if self.vector:kind() ~= "dense" then
+    errors.misuse("weights: these range over a sweep axis; evaluate the sweep")
+  end
   return self.vector:totable()
 end
 
@@ -168,13 +183,15 @@ function Weights:text()
 end
 
 function Weights:__tostring()
-  if self.vector:kind() ~= "dense" then return "weights over a sweep axis: " .. core.text(self.vector) end
+  if self.vector:kind() ~= "dense" then
+    return "weights over a sweep axis: " .. core.text(self.vector)
+  end
   local rows = {}
   for c, v in ipairs(self.vector:totable()) do rows[c] = {self.names[c], v} end
   return format.table({"class", self.scheme or "weight"}, rows)
 end
 
--- -- Counting ----------------------------------------------------------------------------------------
+-- -- Counting -------------------------------------------------------------------------------------
 
 local counted = setmetatable({}, {__mode = "k"})
 
@@ -186,8 +203,9 @@ local function count_dump(d)
   return {counts = r[1]:totable(), containing = r[2]:totable(), class_names = d:info().class_names}
 end
 
---- Valid pixels by class over the whole dump: {counts = {..}, containing = {..}, class_names = {..}}; `containing` are
---- the pixels of the images in which the class occurs. One pass, kept for the life of the dump.
+--- Valid pixels by class over the whole dump: {counts = {..}, containing = {..}, class_names =
+--- {..}}; `containing` are the pixels of the images in which the class occurs. One pass, kept for
+--- the life of the dump.
 function weights.counts(d)
   if not counted[d] then counted[d] = count_dump(d) end
   return counted[d]
@@ -196,7 +214,8 @@ end
 local function statistics(source, scheme)
   if tensor.is_dump(source) then return weights.counts(source) end
   if type(source) ~= "table" or type(source.counts) ~= "table" then
-    errors.misuse(scheme .. ": expected a dump", ("segx.weights.%s(d) or %s{counts = {900, 90, 10}}"):format(scheme, scheme))
+    errors.misuse(scheme .. ": expected a dump",
+      ("segx.weights.%s(d) or %s{counts = {900, 90, 10}}"):format(scheme, scheme))
   end
   local names = source.class_names
   if not names then
@@ -206,7 +225,7 @@ local function statistics(source, scheme)
   return {counts = source.counts, containing = source.containing, class_names = names}
 end
 
--- -- Schemes -------------------------------------------------------------------------------------------
+-- -- Schemes --------------------------------------------------------------------------------------
 
 local function sum(list)
   local s = 0.0
@@ -289,9 +308,11 @@ schemes.inverse_sqrt = {
 }
 
 schemes.median_frequency = {
-  doc = "median(phi) / phi_c, phi_c = n_c / pixels of the images that contain c; Eigen & Fergus 2015, SegNet",
+  doc = "median(phi) / phi_c, phi_c = n_c / pixels of the images that contain c; Eigen & Fergus 2015",
   prepare = function(stats)
-    if not stats.containing then errors.misuse("median_frequency: counts given without `containing`") end
+    if not stats.containing then
+      errors.misuse("median_frequency: counts given without `containing`")
+    end
     local phi, present = {}, {}
     for c, n in ipairs(stats.counts) do
       phi[c] = n > 0 and n / stats.containing[c] or 0
@@ -303,8 +324,8 @@ schemes.median_frequency = {
 }
 
 schemes.effective_number = {
-  doc = "(1 - beta) / (1 - beta^n_c), scaled to sum C; Cui et al. 2019. With pixel counts beta = 0.999 is blind above "
-    .. "10^4 pixels: take beta = 1 - 1/N with N near the typical count",
+  doc = "(1 - beta) / (1 - beta^n_c), scaled to sum C; Cui et al. 2019. On pixel counts, beta = 1 - 1/N "
+    .. "with N near the typical count (0.999 is blind above 10^4 pixels)",
   defaults = {beta = 0.999, normalise = "mean_1"},
   prepare = function(_, opts)
     if type(opts.beta) ~= "number" or not (opts.beta > 0 and opts.beta < 1) then

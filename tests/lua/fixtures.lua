@@ -1,6 +1,6 @@
 --[[
-fixtures.lua: the small dumps that every number in the tests is computed on. Logits are logs of small integers, so the
-values can be checked by hand.
+fixtures.lua: the small dumps that every number in the tests is computed on. Logits are logs of
+small integers, so the values can be checked by hand.
 
     T1   one image, 3 classes, 2x2; p_t = .5 .5 .5 .25; TP = 1 .5 .25; P = 1.75 1.25 1; n = 2 1 1
     T2   T1 and a second image whose labels are all 0
@@ -20,7 +20,8 @@ local segx = require "segx"
 
 local F = {reference = os.getenv "SEGX_REF" ~= nil}
 
--- pixels: one list of exp(logit) by class for each pixel, row-major; h x w pixels -> nested logits {C,h,w}.
+-- pixels: one list of exp(logit) by class for each pixel, row-major; h x w pixels -> nested logits
+-- {C,h,w}.
 function F.plane(pixels, h, w)
   local planes = {}
   for c = 1, #pixels[1] do
@@ -43,11 +44,14 @@ function F.T1(changes)
 end
 
 function F.T2()
-  return segx.memory {logits = {F.plane(t1, 2, 2), F.plane(same, 2, 2)}, labels = {{{0, 0}, {1, 2}}, {{0, 0}, {0, 0}}}}
+  return segx.memory {logits = {F.plane(t1, 2, 2), F.plane(same, 2, 2)},
+    labels = {{{0, 0}, {1, 2}}, {{0, 0}, {0, 0}}}}
 end
 
 -- The second image of T2 alone.
-function F.T2b() return segx.memory {logits = {F.plane(same, 2, 2)}, labels = {{{0, 0}, {0, 0}}}} end
+function F.T2b()
+  return segx.memory {logits = {F.plane(same, 2, 2)}, labels = {{{0, 0}, {0, 0}}}}
+end
 
 function F.T1i() return F.T1 {labels = {{{0, 0}, {1, 255}}}, ignore_index = 255} end
 
@@ -63,7 +67,8 @@ function F.row(pixels, labels, more)
   return segx.memory(o)
 end
 
--- A made-up dump with nothing special about it: n images, classes, h x w, some pixels ignored (255).
+-- A made-up dump with nothing special about it: n images, classes, h x w, some pixels ignored
+-- (255).
 function F.random(seed, n, classes, h, w)
   local state = seed
   local function uniform()      -- minimal standard generator: enough for made-up numbers
@@ -76,7 +81,8 @@ function F.random(seed, n, classes, h, w)
     for y = 1, h do
       labels[i][y] = {}
       for x = 1, w do
-        labels[i][y][x] = uniform() < 0.1 and 255 or math.min(math.floor(uniform() ^ 2 * classes), classes - 1)
+        labels[i][y][x] = uniform() < 0.1 and 255
+          or math.min(math.floor(uniform() ^ 2 * classes), classes - 1)
       end
     end
     for c = 1, classes do

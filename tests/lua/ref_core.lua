@@ -1,7 +1,7 @@
 --[[
-ref_core.lua: segx.core once more, in plain Lua and float64. A second opinion for tests, not a product: it is
-written from the contract of the C binding alone, computes at once (no graph, no rewrites), and prefers the obvious
-loop over the fast one.
+ref_core.lua: segx.core once more, in plain Lua and float64. A second opinion for tests, not a
+product: it is written from the contract of the C binding alone, computes at once (no graph, no
+rewrites), and prefers the obvious loop over the fast one.
 
     package.loaded["segx.core"] = require "ref_core"
 
@@ -26,7 +26,7 @@ local function world_error(code, message, hint)
   error(setmetatable({code = code, message = message, hint = hint}, Error), 0)
 end
 
--- -- Arithmetic that keeps small numbers -------------------------------------------------------
+-- -- Arithmetic that keeps small numbers ----------------------------------------------------------
 
 local function log1p(x)
   local u = 1 + x
@@ -57,7 +57,7 @@ end
 
 local function truth(b) return b and 1 or 0 end
 
--- -- Construction ------------------------------------------------------------------------------
+-- -- Construction ---------------------------------------------------------------------------------
 
 local meta = {__name = "segx.Tensor"}
 
@@ -93,7 +93,9 @@ local function flatten(t)
       data[#data + 1] = x + 0.0
       return
     end
-    if type(x) ~= "table" or #x ~= shape[depth] then error("tensor: rows of different length", 0) end
+    if type(x) ~= "table" or #x ~= shape[depth] then
+      error("tensor: rows of different length", 0)
+    end
     for i = 1, #x do walk(x[i], depth + 1) end
   end
   walk(t, 1)
@@ -124,7 +126,7 @@ local function as_lazy(x)
   error("a dense tensor mixes with lazy ones as a scalar, {C} or {C,C}", 0)
 end
 
--- -- Broadcasting ------------------------------------------------------------------------------
+-- -- Broadcasting ---------------------------------------------------------------------------------
 
 local function union(args)
   local axes, count, dump = {}, {}, nil
@@ -194,7 +196,9 @@ local function map_dense(f, ...)
   local size, data = product(shape), {}
   for _, x in ipairs(args) do
     for k = 0, #x.shape - 1 do
-      if #x.data > 1 and x.shape[#x.shape - k] ~= shape[#shape - k] then error("shapes differ", 0) end
+      if #x.data > 1 and x.shape[#x.shape - k] ~= shape[#shape - k] then
+        error("shapes differ", 0)
+      end
     end
   end
   local a, b, c = args[1].data, args[2] and args[2].data, args[3] and args[3].data
@@ -212,7 +216,7 @@ local function apply(f, ...)
   return map_dense(f, ...)
 end
 
--- -- Elementwise -------------------------------------------------------------------------------
+-- -- Elementwise ----------------------------------------------------------------------------------
 
 local elementwise = {
   exp = math.exp, log = math.log, log1p = log1p, expm1 = expm1, sqrt = math.sqrt, abs = math.abs,
@@ -251,15 +255,19 @@ meta.__mul = function(a, b) return apply(function(x, y) return x * y end, a, b) 
 meta.__div = function(a, b) return apply(function(x, y) return x / y end, a, b) end
 meta.__pow = function(a, b) return apply(elementwise.pow, a, b) end
 meta.__unm = function(a) return apply(elementwise.neg, a) end
-meta.__band = function(a, b) return apply(function(x, y) return truth(x ~= 0 and y ~= 0) end, a, b) end
-meta.__bor = function(a, b) return apply(function(x, y) return truth(x ~= 0 or y ~= 0) end, a, b) end
+meta.__band = function(a, b)
+  return apply(function(x, y) return truth(x ~= 0 and y ~= 0) end, a, b)
+end
+meta.__bor = function(a, b)
+  return apply(function(x, y) return truth(x ~= 0 or y ~= 0) end, a, b)
+end
 meta.__bnot = function(a) return apply(function(x) return truth(x == 0) end, a) end
 local function no_order()
   error("comparison of a tensor gives one boolean for all pixels\n  hint: write x:lt(0.5) and choose with segx.where", 3)
 end
 meta.__lt, meta.__le = no_order, no_order
 
--- -- Reductions over one axis --------------------------------------------------------------------
+-- -- Reductions over one axis ---------------------------------------------------------------------
 
 -- fold(values, labels) over axis `drop`; values: list along that axis.
 local function reduce(t, drop, fold)
@@ -368,7 +376,7 @@ function core.transpose(t)
   return lazy(axes, count, t.data, t.dump)
 end
 
--- -- Tensor methods over a named dimension -------------------------------------------------------
+-- -- Tensor methods over a named dimension --------------------------------------------------------
 
 local by_name = {class = C, pixel = P, image = N, label = L}
 
@@ -468,7 +476,7 @@ function Tensor:sum_by(labels)
   return core.nsum(core.psum(core.where(labels:onehot(), self, 0)))
 end
 
--- -- Looking at tensors ----------------------------------------------------------------------------
+-- -- Looking at tensors ---------------------------------------------------------------------------
 
 function Tensor:kind() return self.shape and "dense" or "lazy" end
 
@@ -537,7 +545,7 @@ function core.axes(t)
   return {image = has(t, N), class = has(t, C), label = has(t, L), pixel = has(t, P), sweep = sweep}
 end
 
--- -- Sweep axes ------------------------------------------------------------------------------------
+-- -- Sweep axes -----------------------------------------------------------------------------------
 
 local made = {}     -- name and labels -> axis object
 local newest = {}   -- name -> axis object
@@ -555,7 +563,9 @@ end
 
 local function default_labels(values)
   local list = {}
-  for i, v in ipairs(values) do list[i] = type(v) == "number" and ("%.14g"):format(v) or tostring(i) end
+  for i, v in ipairs(values) do
+    list[i] = type(v) == "number" and ("%.14g"):format(v) or tostring(i)
+  end
   return list
 end
 
@@ -599,7 +609,7 @@ function Tensor:sweep_axes()
   return list
 end
 
--- -- Dumps -----------------------------------------------------------------------------------------
+-- -- Dumps ----------------------------------------------------------------------------------------
 
 local dump_meta = {__name = "segx.Dump"}
 dump_meta.__index = function(d, k)
@@ -633,7 +643,8 @@ local function check_finite(d)
         for c = 0, d.classes - 1 do
           local x = d.raw.logits.data[(i * d.classes + c) * d.px + p + 1]
           if x ~= x or x == huge then
-            world_error("data", ("%s: logits are not finite at image %d, pixel %d"):format(d.name, i + 1, p + 1),
+            world_error("data", ("%s: logits are not finite at image %d, pixel %d"):format(d.name,
+              i + 1, p + 1),
               'nonfinite = "skip" leaves such pixels out')
           end
         end
@@ -646,7 +657,8 @@ function core.memory(o)
   local lshape, logits = flatten(o.logits)
   local yshape, labels = flatten(o.labels)
   local dims = {table.unpack(lshape, 3)}
-  local d = {name = o.name or "memory", n = lshape[1], classes = lshape[2], px = product(dims), dims_list = dims}
+  local d = {name = o.name or "memory", n = lshape[1], classes = lshape[2], px = product(dims),
+    dims_list = dims}
   if yshape[1] ~= d.n or product(yshape) ~= d.n * d.px then
     world_error("data", d.name .. ": labels and logits differ in shape")
   end
@@ -659,7 +671,8 @@ function core.memory(o)
     y[i] = valid[i] == 1 and v or 0.0
     if valid[i] == 1 and (v < 0 or v >= d.classes or v % 1 ~= 0) then
       world_error("data", ("%s: label %g, but logits have %d classes (0..%d)\n  first at image %d, pixel %d"):format(
-        d.name, v, d.classes, d.classes - 1, (i - 1) // d.px + 1, (i - 1) % d.px + 1), "set ignore_index")
+        d.name, v, d.classes, d.classes - 1, (i - 1) // d.px + 1, (i - 1) % d.px
+          + 1), "set ignore_index")
     end
   end
   local np = {[N] = d.n, [P] = d.px}
@@ -692,16 +705,22 @@ function core.open() error("the reference reads no files", 2) end
 
 function Dump:info()
   local names, fields = {}, {}
-  for c = 1, self.classes do names[c] = self.class_names and self.class_names[c] or tostring(c - 1) end
+  for c = 1, self.classes do
+    names[c] = self.class_names and self.class_names[c] or tostring(c - 1)
+  end
   for k in pairs(self.raw) do
     if k ~= "logits" and k ~= "labels" and k ~= "valid" then fields[#fields + 1] = k end
   end
   table.sort(fields)
   return {
-    path = self.name, n = self.n, classes = self.classes, class_names = names, named = self.class_names ~= nil,
-    ignore = self.ignore, ignore_guessed = self.guessed, dims = self.dims_list, same_shape = true, max_px = self.px,
-    bytes = 8 * self.n * self.px * (self.classes + 1), notes = {}, logits_type = "float64", labels_type = "float64",
-    layout = "NCHW", storage = "memory", activation = "logits", fingerprint = "0", field_names = fields,
+    path = self.name, n = self.n, classes = self.classes, class_names = names,
+    named = self.class_names ~= nil,
+    ignore = self.ignore, ignore_guessed = self.guessed, dims = self.dims_list, same_shape = true,
+    max_px = self.px,
+    bytes = 8 * self.n * self.px * (self.classes + 1), notes = {}, logits_type = "float64",
+    labels_type = "float64",
+    layout = "NCHW", storage = "memory", activation = "logits", fingerprint = "0",
+    field_names = fields,
   }
 end
 
@@ -737,7 +756,8 @@ function core.fields(d)
     for p = 1, d.px do
       local k = i * d.px + p
       local y = math.tointeger(raw.labels.data[k])
-      ce[k], u[k], logu[k], pt[k] = target_out(raw.logits.data, y, d.classes, i * d.classes * d.px + p, d.px)
+      ce[k], u[k], logu[k], pt[k] = target_out(raw.logits.data, y, d.classes,
+        i * d.classes * d.px + p, d.px)
       logpt[k] = -ce[k]
     end
   end
@@ -755,7 +775,7 @@ function core.fields(d)
   return f
 end
 
--- -- Evaluation --------------------------------------------------------------------------------------
+-- -- Evaluation -----------------------------------------------------------------------------------
 
 local function to_dense(t)
   t = as_lazy(t)

@@ -22,7 +22,8 @@ end
 local function sample()
   if F.reference then T.skip "the reference reads no files" end
   local path = T.tmp "sample.h5"
-  local w = segx.write_dump(path, {n = 2, classes = 2, dims = {1, 2}, logits_type = "float32", labels_type = "uint8",
+  local w = segx.write_dump(path,
+    {n = 2, classes = 2, dims = {1, 2}, logits_type = "float32", labels_type = "uint8",
     class_names = {"no", "yes"}, ignore_index = 255, split = "val"})
   w:write(1, {1, 0, 0, 2}, {0, 1})
   w:write(2, {3, 0, 0, 1}, {0, 255})
@@ -43,7 +44,9 @@ test "doc" (function()
   eq(status, 0)
   ok(text:find "focal_tversky", text)
   ok(select(2, run("doc", "tversky")):find "alpha = 0.5%s+weighs false positives", "a loss")
-  for _, topic in ipairs {"losses", "weights", "metrics", "options", "ops"} do ok(#select(2, run("doc", topic)) > 20, topic) end
+  for _, topic in ipairs {"losses", "weights", "metrics", "options", "ops"} do
+    ok(#select(2, run("doc", topic)) > 20, topic)
+  end
   throws("unknown topic 'tverski' %(did you mean 'tversky'", run, "doc", "tverski")
 end)
 

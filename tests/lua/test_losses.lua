@@ -1,5 +1,5 @@
--- test_losses.lua: the built-in losses, losses defined as a user would, and their options, against numbers that were
--- computed independently. Comments name what goes wrong elsewhere.
+-- test_losses.lua: the built-in losses, losses defined as a user would, and their options, against
+-- numbers that were computed independently. Comments name what goes wrong elsewhere.
 local T = require "harness"
 local F = require "fixtures"
 local segx = require "segx"
@@ -16,7 +16,8 @@ local SIX = 6e-7              -- to six
 local T1, T2, T1i = F.T1(), F.T2(), F.T1i()
 local w = {1, 2, 4}
 
--- Checks a list of {what, loss, dump, closed form} or {what, loss, dump, number, its absolute accuracy}.
+-- Checks a list of {what, loss, dump, closed form} or {what, loss, dump, number, its absolute
+-- accuracy}.
 local function check(rows)
   for _, r in ipairs(rows) do
     local what, loss, d, want, accuracy = table.unpack(r)
@@ -26,7 +27,8 @@ end
 
 -- -- Pixel losses ---------------------------------------------------------------------------------
 
--- T1's 12 logits are 4 x log 2 and 8 x log 1; positives: 3 at log 2, 1 at log 1; negatives: 1 at log 2, 7 at log 1.
+-- T1's 12 logits are 4 x log 2 and 8 x log 1; positives: 3 at log 2, 1 at log 1; negatives: 1 at
+-- log 2, 7 at log 1.
 local function sigmoid_focal(alpha)
   local function term(p) return (1 - p) ^ 2 * -math.log(p) end
   local positives, negatives = 3 * term(2 / 3) + term(1 / 2), term(1 / 3) + 7 * term(1 / 2)
@@ -41,7 +43,8 @@ check {
   {"ce weights, mean", L.ce {weight = w}, T1, 3 * ln2},
   {"ce per_class", L.ce {reduction = "per_class"}, T1, 4 / 3 * ln2},
   {"ce smoothing", L.ce {label_smoothing = 0.1}, T1, 0.89531511, PRINTED},
-  {"ce smoothing, weights", L.ce {label_smoothing = 0.1, weight = w, reduction = "weighted_mean"}, T1, 1.5625 * ln2},
+  {"ce smoothing, weights", L.ce {label_smoothing = 0.1, weight = w, reduction = "weighted_mean"},
+    T1, 1.5625 * ln2},
   {"ce on ignored pixels", L.ce {}, T1i, ln2},
   {"ce mean_all on ignored pixels", L.ce {reduction = "mean_all"}, T1i, 0.75 * ln2},
   {"ce mean_image", L.ce {reduction = "mean_image"}, T2, 1.125 * ln2},
@@ -53,22 +56,27 @@ check {
   {"focal gamma 2", L.focal {}, T1, (3 * 0.25 * ln2 + 0.5625 * 2 * ln2) / 4},
   {"focal gamma 5", L.focal {gamma = 5}, T1, 0.09848917, PRINTED},
   {"focal weights, mean", L.focal {weight = w}, T1, 0.95307737, PRINTED},
-  {"focal weights, weighted_mean", L.focal {weight = w, reduction = "weighted_mean"}, T1, 0.47653869, PRINTED},
+  {"focal weights, weighted_mean", L.focal {weight = w, reduction = "weighted_mean"}, T1,
+    0.47653869, PRINTED},
   {"focal alpha vector is weight", L.focal {alpha = w}, T1, 0.95307737, PRINTED},
   {"focal alpha .75 .25 .25", L.focal {alpha = {0.75, 0.25, 0.25}}, T1, 0.12454988, PRINTED},
   {"focal alpha .25 .75 .75", L.focal {alpha = {0.25, 0.75, 0.75}}, T1, 0.20036286, PRINTED},
   {"focal mean_elements", L.focal {reduction = "mean_elements"}, T1, 0.10830425, PRINTED},
   -- MONAI drops the channel before the softmax: 0.02729231
-  {"focal without background keeps the softmax", L.focal {include_background = false, reduction = "mean_elements"}, T1, 0.11913467, PRINTED},
+  {"focal without background keeps the softmax",
+    L.focal {include_background = false, reduction = "mean_elements"}, T1, 0.11913467, PRINTED},
   {"focal seed variant, alpha 1", L.focal {variant = "seed", alpha = 1}, T1, 0.32491274, PRINTED},
-  {"focal seed variant, alpha .25", L.focal {variant = "seed", alpha = 0.25}, T1, 0.08122818, PRINTED},
+  {"focal seed variant, alpha .25", L.focal {variant = "seed", alpha = 0.25}, T1, 0.08122818,
+    PRINTED},
   {"focal_sigmoid, pixel mean", L.focal_sigmoid {}, T1, 0.50243038, PRINTED},
-  {"focal_sigmoid, mean_elements", L.focal_sigmoid {reduction = "mean_elements"}, T1, 0.16747679, PRINTED},
-  {"focal_sigmoid, alpha .25", L.focal_sigmoid {reduction = "mean_elements", alpha = 0.25}, T1, sigmoid_focal(0.25)},
+  {"focal_sigmoid, mean_elements", L.focal_sigmoid {reduction = "mean_elements"}, T1, 0.16747679,
+    PRINTED},
+  {"focal_sigmoid, alpha .25", L.focal_sigmoid {reduction = "mean_elements", alpha = 0.25}, T1,
+    sigmoid_focal(0.25)},
   {"focal_sigmoid, alpha .5 halves", 2 * L.focal_sigmoid {alpha = 0.5}, T1, 0.50243038, PRINTED},
 }
 
--- -- Region losses ---------------------------------------------------------------------------------
+-- -- Region losses --------------------------------------------------------------------------------
 
 local monai = {smooth = 1e-5, empty = "smooth"}
 local function with(base, more)
@@ -78,7 +86,8 @@ local function with(base, more)
   return o
 end
 
--- Dice with smooth 1e-5 by hand, from TP, P and n by class. (MONAI prints, in float32: .590738, .77777094, .63675040.)
+-- Dice with smooth 1e-5 by hand, from TP, P and n by class. (MONAI prints, in float32: .590738,
+-- .77777094, .63675040.)
 local function dice_1e5(tp, mass, n)
   local sum = 0
   for c = 1, 3 do sum = sum + 1 - (2 * tp[c] + 1e-5) / (mass[c] + n[c] + 1e-5) end
@@ -99,40 +108,49 @@ check {
   {"dice squared smooth 1 (mmseg 1.0)", L.dice {squared = true, smooth = 1}, T1, 0.241978, SIX},
   {"log dice", L.dice {log = true}, T1, 0.941944, SIX},
   {"dice weighted", L.dice {weight = w, average = "weighted"}, T1, 0.653968, SIX},
-  {"dice weighted_raw", L.dice {weight = w, average = "weighted_raw", smooth = 1e-5}, T1, 1.525919, SIX},
+  {"dice weighted_raw", L.dice {weight = w, average = "weighted_raw", smooth = 1e-5}, T1, 1.525919,
+    SIX},
   {"dice absent class skipped", L.dice {}, T1i, 0.44230769, PRINTED},
   {"dice absent class zero (SMP)", L.dice {empty = "zero"}, T1i, 0.29487179, PRINTED},
   {"dice absent class counted as 1", L.dice {empty = "smooth"}, T1i, 0.62820513, PRINTED},
-  {"dice squared smooth 1 with a correct mask", L.dice {squared = true, smooth = 1, empty = "smooth"}, T1i, 3 / 19},
+  {"dice squared smooth 1 with a correct mask",
+    L.dice {squared = true, smooth = 1, empty = "smooth"}, T1i, 3 / 19},
   {"dice per image (MONAI)", L.dice(with(monai, {unit = "image"})), T2, (monai_1 + monai_2) / 2},
   {"dice per batch (MONAI)", L.dice(with(monai, {unit = {batch = 2}})), T2, monai_both},
   {"dice per data set", L.dice(monai), T2, monai_both},
-  {"dice batches of 1 are images", L.dice(with(monai, {unit = {batch = 1}})), T2, (monai_1 + monai_2) / 2},
+  {"dice batches of 1 are images", L.dice(with(monai, {unit = {batch = 1}})), T2,
+    (monai_1 + monai_2) / 2},
   {"dice image 2 (MONAI)", L.dice(monai), F.T2b(), monai_2},
-  {"dice image 2, absent zero (SMP)", L.dice {empty = "zero", smooth_dr = 1e-7}, F.T2b(), 0.11111111, PRINTED},
+  {"dice image 2, absent zero (SMP)", L.dice {empty = "zero", smooth_dr = 1e-7}, F.T2b(),
+    0.11111111, PRINTED},
   {"jaccard", L.jaccard {}, T1, 0.735931, SIX},
   {"tversky .3 .7", L.tversky {alpha = 0.3, beta = 0.7}, T1, 0.58846773, PRINTED},
   {"tversky .7 .3", L.tversky {alpha = 0.7, beta = 0.3}, T1, 0.59217429, PRINTED},
   {"focal_tversky", L.focal_tversky {alpha = 0.3, beta = 0.7}, T1, 0.669508, SIX},
-  {"focal_tversky power_of_mean", L.focal_tversky {alpha = 0.3, beta = 0.7, power_of_mean = true}, T1, 0.671880, SIX},
+  {"focal_tversky power_of_mean", L.focal_tversky {alpha = 0.3, beta = 0.7, power_of_mean = true},
+    T1, 0.671880, SIX},
   {"generalized_dice square", L.generalized_dice {}, T1, 51 / 83},
   {"generalized_dice simple", L.generalized_dice {weight_type = "simple"}, T1, 0.59183673, PRINTED},
   {"generalized_dice uniform", L.generalized_dice {weight_type = "uniform"}, T1, 0.5625},
   {"generalized_dice missing max", L.generalized_dice {}, F.T2b(), 0.5},
-  {"generalized_dice per image", L.generalized_dice {unit = "image", smooth = 1e-5}, T2, 0.55722332, PRINTED},
+  {"generalized_dice per image", L.generalized_dice {unit = "image", smooth = 1e-5}, T2, 0.55722332,
+    PRINTED},
   {"generalized_dice per batch", L.generalized_dice {unit = {batch = 2}, smooth = 1e-5}, T2,
     1 - (2 * (3 / 36 + 0.75) + 1e-5) / (9.75 / 36 + 6.25 + 1e-5)},
-  {"generalized_dice seed variant", L.generalized_dice {variant = "seed", smooth = 1e-5}, T1, 0.89062541, PRINTED},
+  {"generalized_dice seed variant", L.generalized_dice {variant = "seed", smooth = 1e-5}, T1,
+    0.89062541, PRINTED},
 }
 
--- -- Losses as a user would define them ----------------------------------------------------------------
+-- -- Losses as a user would define them -----------------------------------------------------------
 
 local poly1 = L.define("poly1", {epsilon = 1}, function(x, q) return x.ce + q.epsilon * x.u end)
 local gce = L.define("gce", {q = 0.7}, function(x, q) return (1 - x.pt ^ q.q) / q.q end)
-local sce = L.define("sce", {alpha = 1, beta = 1, A = -4}, function(x, q) return q.alpha * x.ce - q.beta * q.A * x.u end)
+local sce = L.define("sce", {alpha = 1, beta = 1, A = -4},
+  function(x, q) return q.alpha * x.ce - q.beta * q.A * x.u end)
 local mae = L.define("mae", {}, function(x) return (x.p - x.onehot):abs():sum("class") end)
 local brier = L.define("brier", {}, function(x) return (x.p - x.onehot):square():sum("class") end)
-local logit_adjusted = L.define("logit_adjusted", {tau = 1, prior = {0.5, 0.25, 0.25}}, function(x, q)
+local logit_adjusted = L.define("logit_adjusted", {tau = 1, prior = {0.5, 0.25, 0.25}},
+  function(x, q)
   local z = x.logits + q.tau * q.prior:log()
   return z:logsumexp("class") - z:pick(x.labels)
 end)
@@ -159,7 +177,8 @@ end)
 local sensitivity_specificity = L.define("ss", {r = 0.05}, function(x, q)
   local e = (x.p - x.onehot):square()
   local n, m = x.onehot:sum("pixel"), x.valid:sum("pixel")
-  return q.r * (e * x.onehot):sum("pixel") / n + (1 - q.r) * (e * (1 - x.onehot)):sum("pixel") / (m - n)
+  return q.r * (e * x.onehot):sum("pixel") / n
+    + (1 - q.r) * (e * (1 - x.onehot)):sum("pixel") / (m - n)
 end)
 
 check {
@@ -176,9 +195,10 @@ check {
   {"sensitivity_specificity", sensitivity_specificity, T1, 0.106771, SIX},
 }
 
--- -- Against loops over pixels -----------------------------------------------------------------------------
+-- -- Against loops over pixels --------------------------------------------------------------------
 
--- Probabilities and label of every valid pixel: list by image of {p = {by class}, y = 1-based class}.
+-- Probabilities and label of every valid pixel: list by image of {p = {by class}, y = 1-based
+-- class}.
 local function pixels_of(logits, labels)
   local images = {}
   for i = 1, #logits do
@@ -257,7 +277,8 @@ test "dice by data set, image and batch of two against loops" (function()
   local sum = 0
   for i = 1, 5 do sum = sum + dice_of(images[i]) end
   near(value(L.dice {unit = "image"}, R), sum / 5, BRUTE)
-  local batches = dice_of(join(images[1], images[2])) + dice_of(join(images[3], images[4])) + dice_of(images[5])
+  local batches = dice_of(join(images[1], images[2])) + dice_of(join(images[3], images[4]))
+    + dice_of(images[5])
   near(value(L.dice {unit = {batch = 2}}, R), batches / 3, BRUTE)
 end)
 
@@ -275,7 +296,8 @@ test "a mask against a loop" (function()
     if px.p[px.y] < 0.5 then chosen[#chosen + 1] = px end
   end
   local hard = function(x) return x.pt:lt(0.5) end
-  near(value(L.ce {}:where(hard), R), over(chosen, function(px) return -math.log(px.p[px.y]) end) / #chosen, BRUTE)
+  near(value(L.ce {}:where(hard), R),
+    over(chosen, function(px) return -math.log(px.p[px.y]) end) / #chosen, BRUTE)
   near(value(L.dice {}:where(hard), R), dice_of(chosen), BRUTE)
 end)
 
@@ -284,10 +306,11 @@ test "a pixel loss on two classes is the mean over their pixels" (function()
   for _, px in ipairs(everything) do
     if px.y == 2 or px.y == 4 then chosen[#chosen + 1] = px end
   end
-  near(value(L.ce {}:on {"1", "3"}, R), over(chosen, function(px) return -math.log(px.p[px.y]) end) / #chosen, BRUTE)
+  near(value(L.ce {}:on {"1", "3"}, R),
+    over(chosen, function(px) return -math.log(px.p[px.y]) end) / #chosen, BRUTE)
 end)
 
--- -- What goes wrong elsewhere --------------------------------------------------------------------------------
+-- -- What goes wrong elsewhere --------------------------------------------------------------------
 
 test "weighted_mean is blind to a common factor, mean is not" (function()
   local w10 = {10, 20, 40}
@@ -304,7 +327,8 @@ test "the loss of a file is not the mean of the losses of its parts" (function()
 end)
 
 test "what stands at ignored pixels changes nothing" (function()
-  local all = L.ce {label_smoothing = 0.1} + L.focal {gamma = 0.5} + L.focal_sigmoid {} + L.dice {squared = true}
+  local all = L.ce {label_smoothing = 0.1} + L.focal {gamma = 0.5} + L.focal_sigmoid {}
+    + L.dice {squared = true}
     + L.generalized_dice {} + mcc
   local want = all(T1i, {precision = "double"}).value
   for _, junk in ipairs {1e4, -1e30, 0 / 0, math.huge} do
@@ -317,7 +341,8 @@ end)
 
 test "nothing but ignored pixels: 0, and said so" (function()
   local d = F.T1 {labels = {{{255, 255}, {255, 255}}}, ignore_index = 255}
-  for _, loss in ipairs {L.ce {}, L.ce {reduction = "sum"}, L.ce {unit = "image"}, L.dice {}, L.dice {unit = "image"}, L.generalized_dice {}} do
+  for _, loss in ipairs {L.ce {}, L.ce {reduction = "sum"}, L.ce {unit = "image"}, L.dice {},
+    L.dice {unit = "image"}, L.generalized_dice {}} do
     local r = loss(d)
     eq(r.value, 0.0, tostring(loss))
     eq(r.empty, true, tostring(loss))
@@ -329,13 +354,15 @@ end)
 
 test "an image without valid pixels does not pull the mean down" (function()
   local d = segx.memory {
-    logits = {F.plane({{2, 1, 1}}, 1, 1), F.plane({{2, 1, 1}}, 1, 1)}, labels = {{{0}}, {{255}}}, ignore_index = 255,
+    logits = {F.plane({{2, 1, 1}}, 1, 1), F.plane({{2, 1, 1}}, 1, 1)}, labels = {{{0}}, {{255}}},
+    ignore_index = 255,
   }
   near(value(L.ce {unit = "image"}, d), ln2, EXACT)
 end)
 
 test "labels out of range are refused, with the place" (function()
-  throws("image 1", segx.memory, {logits = {F.plane({{2, 1, 1}, {2, 1, 1}}, 1, 2)}, labels = {{{0, 7}}}})
+  throws("image 1", segx.memory,
+    {logits = {F.plane({{2, 1, 1}, {2, 1, 1}}, 1, 2)}, labels = {{{0, 7}}}})
 end)
 
 test "ignoring a real class drops its pixels, not its channel" (function()
@@ -380,10 +407,12 @@ end)
 
 test "several axes: every cell is the single configuration" (function()
   local gamma, mix = A.grid("g", {0, 2}), A.lin("mix", 0, 1, 3)
-  local r = (mix * L.focal {gamma = gamma} + (1 - mix) * L.dice {})(R, {precision = "double"}).value:totable()
+  local r = (mix * L.focal {gamma = gamma} + (1 - mix) * L.dice {})(R,
+    {precision = "double"}).value:totable()
   for i, g in ipairs {0, 2} do
     for j, m in ipairs {0, 0.5, 1} do
-      near(r[i][j], (m * L.focal {gamma = g} + (1 - m) * L.dice {})(R, {precision = "double"}).value, 1e-15)
+      near(r[i][j], (m * L.focal {gamma = g} + (1 - m) * L.dice {})(R,
+        {precision = "double"}).value, 1e-15)
     end
   end
 end)
@@ -411,13 +440,16 @@ end)
 -- Perfect, and perfectly wrong, 2x2 images.
 local function sharp(truth, answer)
   local px = {}
-  for i, c in ipairs(answer) do px[i] = {c == 0 and 60 or 0, c == 1 and 60 or 0, c == 2 and 60 or 0} end
+  for i, c in ipairs(answer) do
+    px[i] = {c == 0 and 60 or 0, c == 1 and 60 or 0, c == 2 and 60 or 0}
+  end
   return F.row(px, truth)
 end
 
 test "perfect is 0, all wrong is 1" (function()
   local right, wrong = sharp({0, 0, 1, 2}, {0, 0, 1, 2}), sharp({0, 0, 1, 2}, {1, 2, 2, 0})
-  for _, loss in ipairs {L.dice {}, L.jaccard {}, L.tversky {}, L.focal_tversky {gamma = 1}, L.generalized_dice {}, L.dice {weight = w}} do
+  for _, loss in ipairs {L.dice {}, L.jaccard {}, L.tversky {}, L.focal_tversky {gamma = 1},
+    L.generalized_dice {}, L.dice {weight = w}} do
     near(value(loss, right, {floor = 1e-12}), 0, 0, 1e-12, tostring(loss))
     near(value(loss, wrong), 1, 1e-12, 0, tostring(loss))
   end
@@ -462,7 +494,8 @@ test "label smoothing 0.1 of three classes is .9333 .0333 .0333" (function()
 end)
 
 test "a compound is the sum of its parts, shares sum to 1" (function()
-  local loss = 0.3 * L.focal {weight = w4} + 2 * L.dice {}:name "overlap" - 0.5 * L.tversky {alpha = 0.2}
+  local loss = 0.3 * L.focal {weight = w4} + 2 * L.dice {}:name "overlap"
+    - 0.5 * L.tversky {alpha = 0.2}
   local r = loss(R, {precision = "double"})
   local total, share = 0, 0
   for _, p in ipairs(r.parts) do total = total + p.factor * p.value end
@@ -513,7 +546,7 @@ test "the unit of a sum can be said" (function()
   near(value(relative {unit = "image"}, T2), 0.5, EXACT)      -- the images' parts sum to 1, mean over two
 end)
 
--- -- Parameters and names ---------------------------------------------------------------------------------
+-- -- Parameters and names -------------------------------------------------------------------------
 
 test "misspelt names get the nearest known one" (function()
   throws("focal: unknown parameter 'gama' %(did you mean 'gamma'%?%)", L.focal, {gama = 2})
@@ -548,7 +581,8 @@ end)
 test "options without meaning are refused" (function()
   throws("unknown parameter 'reduction'", L.dice, {reduction = "sum"})
   throws("unknown parameter 'average'", L.focal, {average = "macro"})
-  throws("'average' has no meaning here", function() return normalized_focal {average = "macro"}(T1) end)
+  throws("'average' has no meaning here",
+    function() return normalized_focal {average = "macro"}(T1) end)
   throws("classes cannot be chosen", function() return normalized_focal:on {"1"}(T1) end)
   throws("'reduction' has no meaning here", function() return mcc {reduction = "sum"}(T1) end)
   throws("is an option of every loss", L.define, "mine", {weight = 1}, function() end)
@@ -604,11 +638,12 @@ test "a result prints" (function()
 end)
 
 test "one configuration of a swept loss" (function()
-  local loss = A.lin("mix", 0, 1, 3) * L.focal {gamma = A.grid("g2", {0, 2}), weight = {1, A.grid("w1", {1, 3}), 4}}
+  local loss = A.lin("mix", 0, 1, 3) * L.focal {gamma = A.grid("g2", {0, 2}),
+    weight = {1, A.grid("w1", {1, 3}), 4}}
   eq(tostring(loss:at {mix = 2, g2 = 2, w1 = 2}), "0.5*L.focal{weight = {1, 3, 4}}")
 end)
 
--- -- Class weights -----------------------------------------------------------------------------------------
+-- -- Class weights --------------------------------------------------------------------------------
 
 local example = {counts = {900, 90, 10}, containing = {1000, 1000, 500}}
 for name, want in pairs {
@@ -624,7 +659,8 @@ end
 
 test "weights: options" (function()
   near(W.balanced(example, {clip = {1, 5}}):totable(), {1, 3.703704, 5}, 0, SIX)
-  near(W.inverse_frequency(example, {normalise = "sum_to_1"}):totable(), {1 / 101, 10 / 101, 90 / 101}, EXACT)
+  near(W.inverse_frequency(example, {normalise = "sum_to_1"}):totable(),
+    {1 / 101, 10 / 101, 90 / 101}, EXACT)
   near(W.inverse_frequency(example, {normalise = "max_1"}):totable(), {1 / 90, 1 / 9, 1}, EXACT)
   local mean = W.balanced(example, {normalise = "mean_1"}):totable()
   near(mean[1] + mean[2] + mean[3], 3, EXACT)
@@ -650,7 +686,8 @@ test "weights of a dump, by name, as arithmetic" (function()
   near(b:set {pole = 4}:totable(), {2 / 3, 4 / 3, 4}, EXACT)
   ok(tostring(b):find "pole%s+1.33333", tostring(b))
   near(value(L.ce {weight = b:set {pole = 4}}, d), (4 / 3 + 4 / 3 + 8) * ln2 / 4, EXACT)
-  local swept = L.ce {weight = b:set {pole = A.grid("w_pole", {1, 4})}}(d, {precision = "double"}).value:totable()
+  local swept = L.ce {weight = b:set {pole = A.grid("w_pole", {1, 4})}}(d,
+    {precision = "double"}).value:totable()
   near(swept, {(4 / 3 + 4 / 3 + 2) * ln2 / 4, (4 / 3 + 4 / 3 + 8) * ln2 / 4}, EXACT)
   local powered = L.ce {weight = b ^ A.grid("s", {0, 1})}(d, {precision = "double"}).value:totable()
   near(powered, {1.25 * ln2, (4 / 3 + 4 / 3 + 8 / 3) * ln2 / 4}, EXACT)
@@ -664,7 +701,8 @@ test "whole weight vectors as an axis" (function()
   near(r, {1.25 * ln2, 3 * ln2, 5 * ln2}, EXACT)
 end)
 
-test "the mean by class weights counts pixels" (function() eq(W.counts(T1i).counts, {2.0, 1.0, 0.0}) end)
+test "the mean by class weights counts pixels" (function() eq(W.counts(T1i).counts,
+  {2.0, 1.0, 0.0}) end)
 
 test "engine and product agree about what a tensor is" (function()
   eq(core.dense {1, 2}:kind(), "dense")

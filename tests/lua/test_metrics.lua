@@ -1,4 +1,5 @@
--- test_metrics.lua: confusion matrices, metrics, their aggregations and the rules for 0/0; rank correlation.
+-- test_metrics.lua: confusion matrices, metrics, their aggregations and the rules for 0/0; rank
+-- correlation.
 local T = require "harness"
 local F = require "fixtures"
 local segx = require "segx"
@@ -38,8 +39,12 @@ end)
 
 test "aggregations" (function()
   -- Class 1: image 1 has one pixel, found; image 2 has none and four false positives.
-  local function row(pixels) local p = {{{}}, {{}}} for i, v in ipairs(pixels) do p[1][1][i], p[2][1][i] = 1 - v, v end return p end
-  local d = segx.memory {logits = {row {1, 0, 0, 0}, row {1, 1, 1, 1}}, labels = {{{1, 0, 0, 0}}, {{0, 0, 0, 0}}}}
+  local function row(pixels)
+    local p = {{{}}, {{}}} for i, v in ipairs(pixels) do p[1][1][i], p[2][1][i] = 1
+      - v, v end return p
+  end
+  local d = segx.memory {logits = {row {1, 0, 0, 0}, row {1, 1, 1, 1}},
+    labels = {{{1, 0, 0, 0}}, {{0, 0, 0, 0}}}}
   near(d:metrics {}.dice[1], 1 / 3, 1e-15)
   near(d:metrics {aggregation = "image_class"}.dice[1], 1 / 2, 1e-15)
   local m = d:metrics {aggregation = "class_image"}
@@ -50,7 +55,10 @@ end)
 
 test "class means and image means differ" (function()
   -- Image 1 holds classes 0 and 1, both right; image 2 holds class 0 only, half of it called 1.
-  local function row(pixels) local p = {{{}}, {{}}} for i, v in ipairs(pixels) do p[1][1][i], p[2][1][i] = 1 - v, v end return p end
+  local function row(pixels)
+    local p = {{{}}, {{}}} for i, v in ipairs(pixels) do p[1][1][i], p[2][1][i] = 1
+      - v, v end return p
+  end
   local d = segx.memory {logits = {row {0, 1}, row {0, 1}}, labels = {{{0, 1}}, {{0, 0}}}}
   near(d:metrics {aggregation = "image_class"}.mean_accuracy, (0.75 + 1) / 2, 1e-15)
   near(d:metrics {aggregation = "class_image"}.mean_accuracy, (1 + 0.5) / 2, 1e-15)

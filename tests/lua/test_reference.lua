@@ -1,5 +1,6 @@
--- test_reference.lua: the engine against the plain-Lua reference of segx.core, on made-up dumps: the same expression is
--- evaluated by both, in double to 1e-11, in single to 1e-6; values, values by class, shares and sweeps.
+-- test_reference.lua: the engine against the plain-Lua reference of segx.core, on made-up dumps:
+-- the same expression is evaluated by both, in double to 1e-11, in single to 1e-6; values, values
+-- by class, shares and sweeps.
 local T = require "harness"
 if os.getenv "SEGX_REF" then T.skip "compares the engine with the reference" end
 local F = require "fixtures"
@@ -10,7 +11,9 @@ local test, near, eq = T.test, T.near, T.eq
 local function load_reference()
   local engine = {}
   for name, module in pairs(package.loaded) do
-    if name == "segx" or name:match "^segx%." then engine[name], package.loaded[name] = module, nil end
+    if name == "segx" or name:match "^segx%." then
+      engine[name], package.loaded[name] = module, nil
+    end
   end
   package.path = T.source("tests/lua/?.lua") .. ";" .. package.path
   package.loaded["segx.core"] = require "ref_core"
@@ -27,7 +30,8 @@ end
 local _ = segx.loss, segx.axis, segx.weights, segx.sweep
 local reference = load_reference()
 
-local shapes = {{1, 2, 3, 2, 2}, {2, 3, 5, 9, 7}, {3, 5, 2, 20, 33}, {4, 1, 11, 16, 16}, {5, 4, 2, 1, 1}}
+local shapes = {{1, 2, 3, 2, 2}, {2, 3, 5, 9, 7}, {3, 5, 2, 20, 33}, {4, 1, 11, 16, 16},
+  {5, 4, 2, 1, 1}}
 
 -- The same numbers as a dump of each.
 local function dumps(shape)
@@ -66,7 +70,9 @@ local function compare(text, e, r, classes, rel, abs)
   near(flat(e.value), flat(r.value), rel, abs, text)
   eq(e.empty, r.empty, text)
   for _, key in ipairs {"per_class", "share"} do
-    if r[key] then near(by_class(e[key], classes), by_class(r[key], classes), rel, abs, text .. " " .. key) end
+    if r[key] then
+      near(by_class(e[key], classes), by_class(r[key], classes), rel, abs, text .. " " .. key)
+    end
   end
 end
 
@@ -89,36 +95,50 @@ local function both(title, texts)
 end
 
 both("pixel losses", {
-  "L.ce{}", "L.focal{}", "L.focal{gamma = 0.7}", "L.focal{gamma = 0}", "L.focal{gamma = 5.3, weight = W.balanced(d)}",
+  "L.ce{}", "L.focal{}", "L.focal{gamma = 0.7}", "L.focal{gamma = 0}",
+  "L.focal{gamma = 5.3, weight = W.balanced(d)}",
   "L.focal_sigmoid{}", "L.focal_sigmoid{gamma = 0.5, alpha = 0.25, weight = W.inverse_sqrt(d)}",
   "L.ce{label_smoothing = 0.1}", "L.ce{label_smoothing = 0.1, weight = W.balanced(d)}",
   "L.ce{label_smoothing = 0.1, weight = W.balanced(d), smoothing_weight = 'label'}",
 })
 
 both("reductions and units", {
-  "L.ce{reduction = 'sum'}", "L.ce{reduction = 'weighted_mean', weight = W.balanced(d)}", "L.ce{reduction = 'mean_all'}",
-  "L.focal{reduction = 'mean_elements'}", "L.ce{reduction = 'mean_image', weight = W.log(d)}", "L.ce{reduction = 'per_class'}",
-  "L.ce{unit = 'image', reduction = 'per_class'}", "L.ce{unit = {batch = 2}}", "L.ce{unit = {batch = 3}, reduction = 'mean_all'}",
-  "L.ce{unit = 'image', reduction = 'sum'}", "L.ce{unit = 'image', reduction = 'weighted_mean', weight = W.balanced(d)}",
+  "L.ce{reduction = 'sum'}", "L.ce{reduction = 'weighted_mean', weight = W.balanced(d)}",
+  "L.ce{reduction = 'mean_all'}",
+  "L.focal{reduction = 'mean_elements'}", "L.ce{reduction = 'mean_image', weight = W.log(d)}",
+  "L.ce{reduction = 'per_class'}",
+  "L.ce{unit = 'image', reduction = 'per_class'}", "L.ce{unit = {batch = 2}}",
+  "L.ce{unit = {batch = 3}, reduction = 'mean_all'}",
+  "L.ce{unit = 'image', reduction = 'sum'}",
+  "L.ce{unit = 'image', reduction = 'weighted_mean', weight = W.balanced(d)}",
 })
 
 both("region losses", {
-  "L.dice{}", "L.dice{smooth = 1}", "L.dice{squared = true, smooth_dr = 1e-5}", "L.dice{log = true}", "L.dice{average = 'micro'}",
-  "L.dice{weight = W.balanced(d)}", "L.dice{weight = W.balanced(d), average = 'weighted_raw'}", "L.jaccard{}",
-  "L.tversky{alpha = 0.3, beta = 0.7}", "L.focal_tversky{}", "L.focal_tversky{power_of_mean = true}",
-  "L.dice{include_background = false}", "L.dice{unit = 'image'}", "L.dice{unit = 'image', empty = 'zero'}",
-  "L.dice{unit = 'image', empty = 'smooth', smooth = 1e-5}", "L.dice{unit = {batch = 2}, weight = W.balanced(d)}",
-  "L.jaccard{unit = 'image', average = 'micro'}", "L.focal_tversky{unit = 'image', power_of_mean = true}",
+  "L.dice{}", "L.dice{smooth = 1}", "L.dice{squared = true, smooth_dr = 1e-5}",
+  "L.dice{log = true}", "L.dice{average = 'micro'}",
+  "L.dice{weight = W.balanced(d)}", "L.dice{weight = W.balanced(d), average = 'weighted_raw'}",
+  "L.jaccard{}",
+  "L.tversky{alpha = 0.3, beta = 0.7}", "L.focal_tversky{}",
+  "L.focal_tversky{power_of_mean = true}",
+  "L.dice{include_background = false}", "L.dice{unit = 'image'}",
+  "L.dice{unit = 'image', empty = 'zero'}",
+  "L.dice{unit = 'image', empty = 'smooth', smooth = 1e-5}",
+  "L.dice{unit = {batch = 2}, weight = W.balanced(d)}",
+  "L.jaccard{unit = 'image', average = 'micro'}",
+  "L.focal_tversky{unit = 'image', power_of_mean = true}",
 })
 
 both("generalized dice", {
-  "L.generalized_dice{}", "L.generalized_dice{weight_type = 'simple', missing = 'zero'}", "L.generalized_dice{weight_type = 'uniform'}",
-  "L.generalized_dice{unit = 'image', missing = 'clamp'}", "L.generalized_dice{unit = {batch = 2}, include_background = false}",
+  "L.generalized_dice{}", "L.generalized_dice{weight_type = 'simple', missing = 'zero'}",
+  "L.generalized_dice{weight_type = 'uniform'}",
+  "L.generalized_dice{unit = 'image', missing = 'clamp'}",
+  "L.generalized_dice{unit = {batch = 2}, include_background = false}",
   "L.generalized_dice{variant = 'seed', smooth = 1e-5}",
 })
 
 both("compositions", {
-  "0.3*L.focal{} + 0.7*L.dice{}", "L.ce{}:on{'1'} - 0.5*L.dice{}:on{'0', '1'}", "L.ce{}:where(d.labels:eq(1))",
+  "0.3*L.focal{} + 0.7*L.dice{}", "L.ce{}:on{'1'} - 0.5*L.dice{}:on{'0', '1'}",
+  "L.ce{}:where(d.labels:eq(1))",
   "L.dice{unit = 'image'}:where(function(x) return x.pt:lt(0.6) end)",
   "L.define('own', {k = 2}, function(x, q) return (x.p:square() + x.onehot):sqrt():sum('class') * q.k end){weight = W.balanced(d)}",
   "L.define('own', {k = 2}, function(x, q) return (x.p * x.onehot):sum('pixel', 'image') / (1 + x.p:sum('pixel', 'dataset')) end){unit = 'image'}",
@@ -127,8 +147,10 @@ both("compositions", {
 })
 
 both("sweeps", {
-  "L.focal{gamma = A.grid('gamma', {0, 0.25, 1.3, 2, 6})}", "A.lin('mix', 0, 1, 4)*L.ce{} + L.dice{smooth = A.grid('s', {0, 1})}",
-  "L.ce{weight = W.balanced(d) ^ A.lin('power', 0, 1, 3)}", "L.ce{label_smoothing = A.lin('eps', 0, 0.2, 3)}",
+  "L.focal{gamma = A.grid('gamma', {0, 0.25, 1.3, 2, 6})}",
+  "A.lin('mix', 0, 1, 4)*L.ce{} + L.dice{smooth = A.grid('s', {0, 1})}",
+  "L.ce{weight = W.balanced(d) ^ A.lin('power', 0, 1, 3)}",
+  "L.ce{label_smoothing = A.lin('eps', 0, 0.2, 3)}",
   "L.tversky{alpha = A.grid('a', {0.2, 0.8}), beta = A.grid('b', {0.2, 0.8}), unit = 'image'}",
   "L.focal{gamma = A.grid('gamma', {1, 2}), weight = W.balanced(d)} + A.grid('k', {1, 3})*L.generalized_dice{}",
   "L.focal_tversky{gamma = A.grid('fg', {0.5, 1, 2}), unit = {batch = 2}}",
@@ -142,7 +164,8 @@ test "metrics" (function()
     for _, how in ipairs {"dataset", "image_class", "class_image"} do
       local a, b = e:metrics {aggregation = how}, r:metrics {aggregation = how}
       eq(a.confusion, b.confusion)
-      near({a.miou, a.mdice, a.pixel_accuracy, a.mean_accuracy}, {b.miou, b.mdice, b.pixel_accuracy, b.mean_accuracy}, 1e-15)
+      near({a.miou, a.mdice, a.pixel_accuracy, a.mean_accuracy},
+        {b.miou, b.mdice, b.pixel_accuracy, b.mean_accuracy}, 1e-15)
     end
   end
   warn = old_warn
@@ -153,7 +176,8 @@ test "per-image columns of a sweep" (function()
     local e, r = dumps(shape)
     local function run(s, d)
       local loss = s.loss.focal {gamma = s.axis.grid("g", {0, 2})} + s.loss.dice {}
-      return s.sweep {dump = d, loss = loss, want = {"value", "per_class", "tau(iou)"}, precision = "double"}:run()
+      return s.sweep {dump = d, loss = loss, want = {"value", "per_class", "tau(iou)"},
+        precision = "double"}:run()
     end
     local a, b = run(segx, e), run(reference, r)
     near(a:column "value", b:column "value", 1e-12)

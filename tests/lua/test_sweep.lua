@@ -18,7 +18,8 @@ end
 test "rows: every combination, the newest axis fastest" (function()
   local gamma, mix = A.grid("gamma", {0, 1, 2}), A.lin("mix", 0, 1, 3)
   local loss = mix * L.focal {gamma = gamma} + (1 - mix) * L.dice {}
-  local sw = sweep {loss = loss, want = {"value", "per_class", "share", "parts", "control"}, control = L.ce {}}
+  local sw = sweep {loss = loss, want = {"value", "per_class", "share", "parts", "control"},
+    control = L.ce {}}
   eq(sw:count(), 9)
   local r = sw:run()
   eq(#r, 9)
@@ -60,7 +61,8 @@ end)
 
 test "an axis that a column does not have repeats" (function()
   local gamma, s = A.grid("gamma", {0, 1}), A.grid("smooth", {0, 1})
-  local r = sweep {loss = L.focal {gamma = gamma} + L.dice {smooth = s}, want = {"part.focal", "part.dice"}}:run()
+  local r = sweep {loss = L.focal {gamma = gamma} + L.dice {smooth = s},
+    want = {"part.focal", "part.dice"}}:run()
   local focal, dice = r:column "part.focal", r:column "part.dice"
   eq({focal[1], focal[3]}, {focal[2], focal[4]})
   eq({dice[1], dice[2]}, {dice[3], dice[4]})
@@ -72,14 +74,17 @@ test "two parts of one name are told apart" (function()
 end)
 
 test "metric columns" (function()
-  local r = sweep {loss = L.focal {gamma = A.grid("gamma", {0, 1})}, want = {"value", "miou", "iou.1", "accuracy"}}:run()
+  local r = sweep {loss = L.focal {gamma = A.grid("gamma", {0, 1})},
+    want = {"value", "miou", "iou.1", "accuracy"}}:run()
   local m = R:metrics {}
-  eq({r:column "miou"[2], r:column "iou.1"[1], r:column "accuracy"[1]}, {m.miou, m.iou[1], m.pixel_accuracy})
+  eq({r:column "miou"[2], r:column "iou.1"[1], r:column "accuracy"[1]},
+    {m.miou, m.iou[1], m.pixel_accuracy})
 end)
 
 test "tau" (function()
   local gamma = A.grid("gamma", {0, 3})
-  local r = sweep {loss = L.focal {gamma = gamma}, want = {"value", "tau(iou)", "tau(accuracy)"}}:run()
+  local r = sweep {loss = L.focal {gamma = gamma},
+    want = {"value", "tau(iou)", "tau(accuracy)"}}:run()
   -- Images one by one, as dumps of their own.
   local _, logits, labels = F.random(3, 6, 4, 5, 6)
   for k, g in ipairs {0, 3} do
@@ -92,7 +97,10 @@ test "tau" (function()
   end
 end)
 
-local function small() return sweep {loss = L.tversky {alpha = A.grid("alpha", {0.2, 0.5, 0.8})}, want = {"value", "tau(iou)"}}:run() end
+local function small()
+  return sweep {loss = L.tversky {alpha = A.grid("alpha", {0.2, 0.5, 0.8})},
+    want = {"value", "tau(iou)"}}:run()
+end
 
 test "sort, top, best, filter" (function()
   local r = small()
@@ -144,9 +152,11 @@ test "class weights, mixing, smoothing, tversky's alpha and label smoothing cost
   if F.reference then T.skip "the reference has no planner" end
   local w = W.balanced(R) ^ A.grid("s", {0, 1})
   for _, loss in ipairs {
-    L.ce {weight = w}, L.ce {weight = w, reduction = "weighted_mean"}, A.grid("k", {1, 2}) * L.ce {},
+    L.ce {weight = w}, L.ce {weight = w, reduction = "weighted_mean"},
+    A.grid("k", {1, 2}) * L.ce {},
     L.dice {smooth = A.grid("smooth", {0, 1})}, L.tversky {alpha = A.grid("alpha", {0.3, 0.7})},
-    L.ce {label_smoothing = A.grid("eps", {0, 0.1})}, L.ce {label_smoothing = A.grid("eps", {0, 0.1}), weight = w},
+    L.ce {label_smoothing = A.grid("eps", {0, 0.1})},
+    L.ce {label_smoothing = A.grid("eps", {0, 0.1}), weight = w},
     L.dice {weight = w, unit = "image"}, L.focal_tversky {gamma = A.grid("g", {1, 2})},
     L.focal_sigmoid {alpha = A.grid("a", {0.25, 0.5}), weight = w},
   } do
@@ -158,10 +168,12 @@ end)
 test "misuse" (function()
   throws("unknown option 'los' %(did you mean 'loss'", segx.sweep, {dump = R, los = L.ce {}})
   throws("dump is missing", segx.sweep, {loss = L.ce {}})
-  throws("unknown column 'vlaue' %(did you mean 'value'", segx.sweep, {dump = R, loss = L.ce {}, want = {"vlaue"}})
+  throws("unknown column 'vlaue' %(did you mean 'value'", segx.sweep,
+    {dump = R, loss = L.ce {}, want = {"vlaue"}})
   throws("unknown class 'pole'", segx.sweep, {dump = R, loss = L.ce {}, want = {"value.pole"}})
   throws("no control loss", segx.sweep, {dump = R, loss = L.ce {}, want = {"control"}})
-  throws("cannot be split", segx.sweep, {dump = R, loss = L.generalized_dice {}, want = {"per_class"}})
+  throws("cannot be split", segx.sweep,
+    {dump = R, loss = L.generalized_dice {}, want = {"per_class"}})
 end)
 
 test "axes" (function()
