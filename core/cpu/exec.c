@@ -17,52 +17,7 @@ typedef struct run {
     size_t at, count, n;       /* stage: first pixel, pixels, pixels rounded up to 16 */
 } run;
 
-/* -- Where a pixel is ------------------------------------------------------------------------------- */
-
-void sx_pixel_text(const sx_dump *d, size_t image, size_t px, char *buf, size_t size)
-{
-    const sx_dump_info *info = sx_dump_get_info(d);
-    const char *name = sx_dump_image_name(d, image);
-    size_t dim[3] = {1, 1, 1}, x[3];
-    char at[96];
-    sx_dump_dims(d, image, dim);
-    for (size_t i = info->n_dims; i-- > 0; px /= dim[i]) x[i] = dim[i] ? px % dim[i] : 0;
-    if (info->n_dims == 1) snprintf(at, sizeof at, "x=%zu", x[0]);
-    else if (info->n_dims == 2) snprintf(at, sizeof at, "y=%zu x=%zu", x[0], x[1]);
-    else snprintf(at, sizeof at, "z=%zu y=%zu x=%zu", x[0], x[1], x[2]);
-    snprintf(buf, size, name ? "image %zu \"%s\" %s" : "image %zu%s %s", image + 1, name ? name : "", at);
-}
-
 /* -- Labels of a stage ------------------------------------------------------------------------------ */
-
-static int64_t label_at(const sx_image *im, sx_dtype t, size_t i)
-{
-    switch (t) {
-    case SX_I8: return ((const int8_t *)im->labels)[i];
-    case SX_U8: return ((const uint8_t *)im->labels)[i];
-    case SX_I16: return ((const int16_t *)im->labels)[i];
-    case SX_U16: return ((const uint16_t *)im->labels)[i];
-    case SX_I32: return ((const int32_t *)im->labels)[i];
-    case SX_U32: return ((const uint32_t *)im->labels)[i];
-    case SX_I64: return ((const int64_t *)im->labels)[i];
-    case SX_U64: {
-        uint64_t v = ((const uint64_t *)im->labels)[i];
-        return v > INT64_MAX ? INT64_MAX : (int64_t)v;
-    }
-    default: return -1;
-    }
-}
-
-static sx_err bad_label(const run *r, size_t px, int64_t v, sx_error *er)
-{
-    const sx_dump_info *info = sx_dump_get_info(r->b->dump);
-    char at[256];
-    sx_pixel_text(r->b->dump, r->b->index, px, at, sizeof at);
-    sx_fail(er, SX_EDATA, "%s: label %" PRId64 " is no class: logits have %zu classes (0..%zu)\n  first at %s", info->path, v,
-            info->classes, info->classes - 1, at);
-    sx_hint(er, "if it means \"leave out\", say so: segx.open(path, {ignore_index = %" PRId64 "})", v);
-    return SX_EDATA;
-}
 
 #define COPY_LABELS(type, wide)                                              \
     do {                                                                     \
@@ -93,11 +48,11 @@ static sx_err read_labels(run *r, sx_error *er)
         class_ignored |= info->ignore[j] >= 0 && (uint64_t)info->ignore[j] < C;
     for (size_t i = 0; (any < 0 || class_ignored) && i < r->count; i++) {
         if (lab[i] >= 0 && !class_ignored) continue;
-        int64_t v = label_at(im, info->labels_type, r->at + i);
+        int64_t v = sx_label_value(im->labels, info->labels_type, r->at + i);
         bool ignored = false;
         for (size_t j = 0; j < info->n_ignore; j++) ignored |= info->ignore[j] == v;
         if (ignored) lab[i] = (int32_t)C;
-        else if (lab[i] < 0) return bad_label(r, r->at + i, v, er);
+        else if (lab[i] < 0) return sx_dump_bad_label(r->b->dump, v, r->b->index, r->at + i, 0, 0, er);
     }
     for (size_t i = r->count; i < r->p->P; i++) lab[i] = (int32_t)C;
     return SX_EOK;
@@ -122,24 +77,27 @@ static bool finite_pixel(const run *r, size_t px)
     size_t channels = r->p->info->activation == SX_SIGMOID1 ? 1 : r->p->classes;
     for (size_t c = 0; c < channels; c++) {
         double v = logit_at(r, c, px);
-        if (isnan(v) || v == INFINITY) return false;
+        if (isnan(v) || v == (double)INFINITY) return false;
     }
     return true;
 }
 
-static sx_err check_finite(const run *r, sx_error *er)
+static sx_err bad_logits(const sx_dump *d, size_t image, size_t px, uint64_t pixels, size_t images, sx_error *er)
 {
-    size_t bad = 0, first = 0;
-    for (size_t i = 0; i < r->count; i++) {
-        if (r->lab.lab[i] >= (int32_t)r->p->classes || finite_pixel(r, r->at + i)) continue;
-        if (!bad++) first = r->at + i;
-    }
-    if (!bad) return SX_EOK;
-    char at[256];
-    sx_pixel_text(r->b->dump, r->b->index, first, at, sizeof at);
-    sx_fail(er, SX_EDATA, "%s: logits are not finite\n  first at %s", r->p->info->path, at);
+    char at[256], many[64] = "";
+    sx_dump_where(d, image, px, at, sizeof at);
+    if (pixels) snprintf(many, sizeof many, "; %" PRIu64 " pixels in %zu images", pixels, images);
+    sx_fail(er, SX_EDATA, "%s: logits are not finite (NaN or +inf)\n  first at %s%s", sx_dump_get_info(d)->path, at, many);
     sx_hint(er, "open with nonfinite = \"skip\" to leave such pixels out (they are counted), or mend the network's output");
     return SX_EDATA;
+}
+
+static sx_err check_finite(const run *r, sx_error *er)
+{
+    for (size_t i = 0; i < r->count; i++)
+        if (r->lab.lab[i] < (int32_t)r->p->classes && !finite_pixel(r, r->at + i))
+            return bad_logits(r->b->dump, r->b->index, r->at + i, 0, 0, er);
+    return SX_EOK;
 }
 
 static void mask_nonfinite(run *r)
@@ -430,4 +388,42 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
         }
     }
     return SX_EOK;
+}
+
+/* -- After a refusal ------------------------------------------------------------------------------------ */
+
+static bool is_ignored(const sx_dump_info *info, int64_t v)
+{
+    for (size_t j = 0; j < info->n_ignore; j++)
+        if (info->ignore[j] == v) return true;
+    return false;
+}
+
+static void note(sx_fault *f, size_t image, size_t px, int64_t v)
+{
+    if (!f->pixels++) f->image = image, f->px = px, f->value = v;
+    if (f->images == 0 || f->last != image) f->images++;
+    f->last = image;
+}
+
+void sx_census_image(sx_census *c, const sx_dump *d, const sx_image *im, size_t index)
+{
+    const sx_dump_info *info = sx_dump_get_info(d);
+    sx_prog p = {.info = info, .classes = info->classes};
+    sx_block b = {.dump = d, .image = im};
+    run r = {.p = &p, .b = &b};
+    for (size_t i = 0; i < im->n_px; i++) {
+        int64_t v = sx_label_value(im->labels, info->labels_type, i);
+        if (is_ignored(info, v)) continue;
+        if (v < 0 || (uint64_t)v >= info->classes) note(&c->labels, index, i, v);
+        else if (!info->skip_nonfinite && !finite_pixel(&r, i)) note(&c->logits, index, i, 0);
+    }
+}
+
+sx_err sx_census_error(const sx_census *c, const sx_dump *d, sx_error *er)
+{
+    const sx_fault *f = &c->labels;
+    if (f->pixels) return sx_dump_bad_label(d, f->value, f->image, f->px, f->pixels, f->images, er);
+    f = &c->logits;
+    return f->pixels ? bad_logits(d, f->image, f->px, f->pixels, f->images, er) : SX_EOK;
 }

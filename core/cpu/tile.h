@@ -52,7 +52,17 @@ typedef struct sx_block {
 /* Labels that are no class, or logits that are not finite: SX_EDATA with the first pixel. */
 sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er);
 
-/* "image 3 \"name\" y=12 x=40": where a pixel is, for messages. */
-void sx_pixel_text(const sx_dump *d, size_t image, size_t px, char *buf, size_t size);
+/* -- What is wrong with a dump -----------------------------------------------------------------------
+ * After a pass was refused: all images are looked at again, slowly, so that the message can say how many pixels. */
+typedef struct sx_fault {
+    uint64_t pixels;
+    size_t images, last, image, px;  /* first at image, px */
+    int64_t value;
+} sx_fault;
+typedef struct sx_census {
+    sx_fault labels, logits;
+} sx_census;
+void sx_census_image(sx_census *c, const sx_dump *d, const sx_image *im, size_t index);
+sx_err sx_census_error(const sx_census *c, const sx_dump *d, sx_error *er);   /* SX_EOK: nothing wrong found */
 
 #endif

@@ -291,7 +291,6 @@ static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
 static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
 {
     runner *r = pr->r;
-    const sx_dump_info *info = sx_dump_get_info(r->p->d);
     uint64_t done = 0, total = 0;
     uint32_t fields = sx_prog_fields(pr->prog);
     sx_err e = SX_EOK;
@@ -318,7 +317,6 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
         if (r->o->progress && !r->o->progress(r->o->progress_arg, r->passes_done, r->p->info.passes, done, total))
             return sx_fail(er, SX_EINTR, "interrupted");
     }
-    (void)info;
     return e;
 }
 
@@ -364,6 +362,20 @@ static sx_err start_pass(pass_run *pr, const sx_id *sum, size_t n_sum, const sx_
     return SX_EOK;
 }
 
+/* A refused pass: the whole dump again, for the count and the first place in order. What refused stays when this fails. */
+static void explain(runner *r, pass_run *pr, sx_error *er)
+{
+    sx_census c = {0};
+    sx_error own = {0};
+    for (size_t i = 0; i < r->p->images; i++) {
+        if (sx_dump_prepare(r->p->d, i, 1, 0, &pr->wave, &own)) return;
+        for (size_t t = 0; t < pr->wave.tasks; t++)
+            if (sx_dump_decode(r->p->d, &pr->wave, t, 0, &own)) return;
+        sx_census_image(&c, r->p->d, &pr->wave.image[0], i);
+    }
+    if (sx_census_error(&c, r->p->d, &own) && er) *er = own;
+}
+
 static sx_err do_pass(runner *r, const plan_step *s, sx_error *er)
 {
     pass_run pr = {.r = r};
@@ -382,6 +394,7 @@ static sx_err do_pass(runner *r, const plan_step *s, sx_error *er)
         goto done;
     r->passes_done++;
 done:
+    if (e == SX_EDATA) explain(r, &pr, er);
     free_pass(&pr);
     return e;
 }
