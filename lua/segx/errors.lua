@@ -94,8 +94,8 @@ function errors.unknown(where, kind, name, known)
   name = tostring(name)
   local near = errors.nearest(name, known)
   local guess = near and (" (did you mean '%s'?)"):format(near) or ""
-  errors.misuse(("%s: unknown %s '%s'%s\n  known: %s"):format(where, kind, name, guess,
-    table.concat(known, ", ")))
+  local all = #known > 0 and table.concat(known, ", ") or "none"
+  errors.misuse(("%s: unknown %s '%s'%s\n  known: %s"):format(where, kind, name, guess, all))
 end
 
 --- Raises unless every key of `given` is in `known`.

@@ -101,6 +101,10 @@ end
 
 local function metric_column(self, column)
   self.metrics = self.metrics or metrics.metrics(self.dump, {})
+  local prefix, class = column:match "^(%w+)%.(.+)$"
+  for _, name in ipairs(metrics.by_class) do
+    if name == prefix then class_position(self.names, class, column) end
+  end
   local v = self.metrics:get(column)
   if v then return {name = column, value = v} end
   local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)",

@@ -85,11 +85,22 @@ local function make_q(t)
   end})
 end
 
+-- Raises an error of the loss function again; functions of `math` meet tensors often enough for a hint.
+local function explain(e)
+  if type(e) == "string" and e:find "got segx.Tensor" then
+    local f = e:match "bad argument #%d to '(%w+)'"
+    e = ("%s\n  hint: tensors have their own functions: segx.%s(t) or t:%s()"):format(e, f or "log",
+      f or "log")
+  end
+  error(e, 0)
+end
+
 -- Runs the loss function with sum("pixel") meaning the pixels of the unit.
 local function run(t, micro)
   local used = {}
   local _ <close> = tensor.trace {dump = t.dump, unit = t.unit, mask = t.mask, micro = micro}
-  local out, finish = t.def.fn(make_x(t, used), make_q(t))
+  local ok, out, finish = pcall(t.def.fn, make_x(t, used), make_q(t))
+  if not ok then explain(out) end
   if type(out) == "number" then out = core.dense {out} end
   if not tensor.is(out) then
     errors.misuse(("%s: the loss function returned a %s, not a tensor"):format(t.name, type(out)))

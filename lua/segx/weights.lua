@@ -76,10 +76,10 @@ end
 
 local function check_list(given, names, what)
   if #given ~= #names then
+    local last, option = names[#names], what:match "[%w_]+$"
+    local key = last:match "^[%a_][%w_]*$" or ('["%s"]'):format(last)
     errors.misuse(("%s: %d values for %d classes"):format(what, #given, #names),
-      ("name them, %s = {%s = 4, default = 1}; every class counts, also one left out of the average"):format(
-        what, format.lua(names[#names]):match('^"([%a_][%w_]*)"$') or '["' .. names[#names]
-          .. '"]'))
+      ("name them, %s = {%s = 4, default = 1}; every class counts, averaged or not"):format(option, key))
   end
   for c, v in ipairs(given) do check_entry(v, names[c], what) end
   return given

@@ -578,6 +578,20 @@ test "wrong values are refused, on an axis too" (function()
   throws("not a finite", A.grid, "g", {0 / 0})
 end)
 
+test "a loss function's own mistakes" (function()
+  local function define(fn) return L.define("mine", {gamma = 2}, fn) end
+  throws("unknown parameter of q 'gama' %(did you mean 'gamma'",
+    define(function(x, q) return x.u ^ q.gama end), T1)
+  throws("hint: tensors have their own functions: segx.log",
+    define(function(x) return math.log(x.pt) end), T1)
+  throws("condition is the Lua boolean false",
+    define(function(x) return segx.where(x.labels == 1, x.u, 0) end), T1)
+  throws("one boolean", define(function(x) return x.pt < 0.5 and x.u or x.ce end), T1)
+  throws("returned a nil, not a tensor", define(function() end), T1)
+  throws("a value per class and pixel", define(function(x) return x.p end), T1)
+  eq(L.ce {}(T1).value, L.ce {}(T1, {}).value)      -- nothing is left over from the failed traces
+end)
+
 test "options without meaning are refused" (function()
   throws("unknown parameter 'reduction'", L.dice, {reduction = "sum"})
   throws("unknown parameter 'average'", L.focal, {average = "macro"})

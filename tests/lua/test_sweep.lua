@@ -171,6 +171,7 @@ test "misuse" (function()
   throws("unknown column 'vlaue' %(did you mean 'value'", segx.sweep,
     {dump = R, loss = L.ce {}, want = {"vlaue"}})
   throws("unknown class 'pole'", segx.sweep, {dump = R, loss = L.ce {}, want = {"value.pole"}})
+  throws("unknown class '1O'", segx.sweep, {dump = R, loss = L.ce {}, want = {"iou.1O"}})
   throws("no control loss", segx.sweep, {dump = R, loss = L.ce {}, want = {"control"}})
   throws("cannot be split", segx.sweep,
     {dump = R, loss = L.generalized_dice {}, want = {"per_class"}})
