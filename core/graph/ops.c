@@ -41,6 +41,6 @@ double sx_op_eval(sx_op op, double a, double b, double c)
     switch (op) {
 #define SX_EW(name, args, value, da, db, dc, probes, doc) case SX_OP_##name: return value;
 #include "graph/ops.def"
-    default: return NAN;
+    default: return (double)NAN;
     }
 }
