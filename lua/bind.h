@@ -1,10 +1,10 @@
 /*
- * bind.h: what the files of segx.core (bind_*.c) share. segx.core is the C half of the Lua product: it
- * validates and builds; meaning (losses, sweeps, reports) is in lua/segx.
+ * bind.h: what the files of segx.core (bind_*.c) share. segx.core is the C half of the Lua product:
+ * it validates and builds; meaning (losses, sweeps, reports) is in lua/segx.
  *
  * One session per Lua state: one graph, one thread pool, the list of sweep axes. Memory that is not
- * Lua's own is always held by a userdata with __gc before anything can raise, so that an error in the
- * middle of anything leaks nothing.
+ * Lua's own is always held by a userdata with __gc before anything can raise, so that an error in
+ * the middle of anything leaks nothing.
  *
  * Errors. Failures of the world become error objects {code, message, hint} with the metatable of
  * segx.errors; misuse becomes a string that blames the first line outside of segx.
@@ -21,21 +21,22 @@
 
 #define SXL_TENSOR "segx.Tensor"
 #define SXL_DUMP "segx.Dump"
-#define SXL_DIMS 16                 /* of a dense tensor */
+#define SXL_DIMS 16 /* of a dense tensor */
 #define SXL_ALL_IMAGES SIZE_MAX
 
 typedef struct sxl_session {
     sx_graph *g;
-    sx_pool *pool;                  /* NULL until first needed */
-    int running;                    /* evaluations under way: the pool must stay */
-    uint32_t slots;                 /* dump numbers given out */
+    sx_pool *pool;  /* NULL until first needed */
+    int running;    /* evaluations under way: the pool must stay */
+    uint32_t slots; /* dump numbers given out */
 } sxl_session;
 
-/* Immutable. User value 1: lazy: the Dump it reads, or nil; dense: list of the names of its dimensions, or nil. */
+/* Immutable. User value 1: lazy: the Dump it reads, or nil; dense: list of the names of its
+ * dimensions, or nil. */
 typedef struct sxl_tensor {
-    sx_id id;                       /* node; 0 = dense */
-    size_t image;                   /* lazy with an image axis: the only image of it (0-based), or SXL_ALL_IMAGES */
-    int n_dims;                     /* dense from here */
+    sx_id id;     /* node; 0 = dense */
+    size_t image; /* lazy with an image axis: the only image of it (0-based), or SXL_ALL_IMAGES */
+    int n_dims;   /* dense from here */
     size_t dim[SXL_DIMS];
     size_t n;
     double v[];
@@ -43,16 +44,16 @@ typedef struct sxl_tensor {
 
 /* User value 1: what must live as long as the dump (arrays of memory dumps), or nil. */
 typedef struct sxl_dump {
-    sx_dump *d;                     /* NULL: closed */
-    uint32_t slot;                  /* its number in nodes */
-    int busy;                       /* evaluations that read it */
+    sx_dump *d;    /* NULL: closed */
+    uint32_t slot; /* its number in nodes */
+    int busy;      /* evaluations that read it */
 } sxl_dump;
 
-/* -- bind_core.c: session, errors, small things --------------------------------------------------- */
+/* -- bind_core.c: session, errors, small things ------------------------------------------------ */
 
 sxl_session *sxl_get_session(lua_State *L);
 void sxl_push_session(lua_State *L);
-sx_pool *sxl_get_pool(lua_State *L, int threads);   /* threads 0: as it is; else changed first */
+sx_pool *sxl_get_pool(lua_State *L, int threads); /* threads 0: as it is; else changed first */
 /* Pushes segx.options[name] (table of the program's options), or nil. */
 void sxl_push_option(lua_State *L, const char *name);
 
@@ -64,7 +65,8 @@ static inline sx_id sxl_made(lua_State *L, sx_id id, const sx_error *er)
     return id;
 }
 
-/* Pushes a userdata that holds one pointer and releases it with `release`; the pointer starts as NULL. */
+/* Pushes a userdata that holds one pointer and releases it with `release`; the pointer starts as
+ * NULL. */
 typedef void (*sxl_release)(void *p);
 typedef struct sxl_box {
     void *p;
@@ -84,19 +86,20 @@ void sxl_check_keys(lua_State *L, int idx, const char *where, const char *const 
 /* List of the names of the sweep axes in the set: pushed. */
 void sxl_push_sweeps(lua_State *L, sx_axes axes);
 
-/* -- bind_tensor.c: lazy tensors ------------------------------------------------------------------- */
+/* -- bind_tensor.c: lazy tensors --------------------------------------------------------------- */
 
-void sxl_open_tensor(lua_State *L);                  /* at load: the module table is on top */
-sxl_tensor *sxl_test_tensor(lua_State *L, int idx);  /* NULL: not a tensor */
+void sxl_open_tensor(lua_State *L);                 /* at load: the module table is on top */
+sxl_tensor *sxl_test_tensor(lua_State *L, int idx); /* NULL: not a tensor */
 /* What a result inherits from its operands. Start with SXL_MIX. */
 typedef struct sxl_mix {
     size_t image;
     bool restricted, all;
-    int dump;                                        /* stack index of an operand that knows its dump, or 0 */
-    bool firm;                                       /* that operand reads the dump */
+    int dump;  /* stack index of an operand that knows its dump, or 0 */
+    bool firm; /* that operand reads the dump */
 } sxl_mix;
 #define SXL_MIX ((sxl_mix){.image = SXL_ALL_IMAGES})
-/* Node of the number or tensor at idx (absolute); misuse, naming `who`, for anything else. mix may be NULL. */
+/* Node of the number or tensor at idx (absolute); misuse, naming `who`, for anything else. mix may
+ * be NULL. */
 sx_id sxl_node(lua_State *L, int idx, const char *who, sxl_mix *mix);
 /* Pushes a lazy tensor; dump: stack index of its Dump, 0 = none. */
 void sxl_push_lazy(lua_State *L, sx_id id, size_t image, int dump);
@@ -113,37 +116,40 @@ sx_id sxl_make3(lua_State *L, sx_op op, sx_id a, sx_id b, sx_id c);
 sx_id sxl_constant(lua_State *L, double v);
 sx_id sxl_leaf(lua_State *L, sx_op op, uint32_t slot, uint32_t classes, int64_t attr);
 sx_axes sxl_axes_of(lua_State *L, sx_id id);
-/* Number of the dump that the operands know, its classes and images (may be NULL); misuse when none does. */
-uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes, size_t *images);
+/* Number of the dump that the operands know, its classes and images (may be NULL); misuse when none
+ * does. */
+uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes,
+                       size_t *images);
 size_t sxl_classes_of(lua_State *L, sx_id id, const sxl_mix *mix, const char *who);
 /* The axis of the lazy tensor at 1 that the value at 2 names; 0 when that is nil. */
 sx_axes sxl_dim_argument(lua_State *L, const char *who);
 
-/* -- bind_reduce.c: sums, means, labels, gradients ------------------------------------------------------- */
+/* -- bind_reduce.c: sums, means, labels, gradients --------------------------------------------- */
 
-void sxl_open_reduce(lua_State *L, int methods);     /* as sxl_open_dense */
+void sxl_open_reduce(lua_State *L, int methods); /* as sxl_open_dense */
 
-/* -- bind_dense.c: numbers in memory --------------------------------------------------------------- */
+/* -- bind_dense.c: numbers in memory ----------------------------------------------------------- */
 
-void sxl_open_dense(lua_State *L, int methods);      /* functions into the module table on top */
-sxl_tensor *sxl_push_dense(lua_State *L, int n_dims, const size_t *dim);  /* values zero; axes nil */
+void sxl_open_dense(lua_State *L, int methods); /* functions into the module table on top */
+sxl_tensor *sxl_push_dense(lua_State *L, int n_dims, const size_t *dim); /* values zero; axes nil */
 /* The dense tensor, number or nested table at idx as a dense tensor, pushed. */
 sxl_tensor *sxl_to_dense(lua_State *L, int idx, const char *who);
-/* Elementwise op on dense tensors and numbers at the stack positions 1 .. sx_op_args(op): pushed. */
+/* Elementwise op on the dense tensors and numbers at stack positions 1 .. sx_op_args(op). */
 void sxl_dense_op(lua_State *L, sx_op op);
 /* Methods by dimension for a dense tensor at 1, dim at 2. */
 int sxl_dense_reduce(lua_State *L, const char *what);
-int sxl_dense_index(lua_State *L);                   /* t, key */
+int sxl_dense_index(lua_State *L); /* t, key */
 int sxl_dense_tostring(lua_State *L);
-/* Which axes a dense tensor has when it meets lazy ones: SX_AX_C, SX_AX_L and C, or 0 for one number. */
+/* Which axes a dense tensor has when it meets lazy ones: SX_AX_C, SX_AX_L and C, or 0 for one
+ * number. */
 sx_axes sxl_dense_axes(lua_State *L, int idx, const char *who);
 
-/* -- bind_dump.c ------------------------------------------------------------------------------------ */
+/* -- bind_dump.c ------------------------------------------------------------------------------- */
 
 void sxl_open_dump(lua_State *L);
-sxl_dump *sxl_check_dump(lua_State *L, int idx);     /* misuse unless an open dump */
+sxl_dump *sxl_check_dump(lua_State *L, int idx); /* misuse unless an open dump */
 
-/* -- bind_eval.c ------------------------------------------------------------------------------------ */
+/* -- bind_eval.c ------------------------------------------------------------------------------- */
 
 void sxl_open_eval(lua_State *L);
 /* Pushes the dense value of the tensor at idx. */

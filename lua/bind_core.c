@@ -15,16 +15,13 @@
 #include "bind.h"
 #include "segx_version.h"
 
-static const char session_key;      /* only its address counts */
+static const char session_key; /* only its address counts */
 
 enum { SESSION_AXES = 1, SESSION_MISUSE = 2, SESSION_VALUES = 2 };
 
-/* -- Session --------------------------------------------------------------------------------------- */
+/* -- Session ----------------------------------------------------------------------------------- */
 
-void sxl_push_session(lua_State *L)
-{
-    lua_rawgetp(L, LUA_REGISTRYINDEX, &session_key);
-}
+void sxl_push_session(lua_State *L) { lua_rawgetp(L, LUA_REGISTRYINDEX, &session_key); }
 
 sxl_session *sxl_get_session(lua_State *L)
 {
@@ -49,7 +46,8 @@ void sxl_push_option(lua_State *L, const char *name)
     int top = lua_gettop(L);
     luaL_checkstack(L, 6, NULL);
     luaL_getsubtable(L, LUA_REGISTRYINDEX, LUA_LOADED_TABLE);
-    if (lua_getfield(L, top + 1, "segx.options") != LUA_TTABLE && lua_getfield(L, top + 1, "segx") == LUA_TTABLE)
+    if (lua_getfield(L, top + 1, "segx.options") != LUA_TTABLE &&
+        lua_getfield(L, top + 1, "segx") == LUA_TTABLE)
         lua_getfield(L, -1, "options");
     if (lua_type(L, -1) == LUA_TTABLE)
         lua_getfield(L, -1, name);
@@ -65,7 +63,8 @@ sx_pool *sxl_get_pool(lua_State *L, int threads)
     sx_error er;
     if (!s->pool && threads <= 0) {
         sxl_push_option(L, "threads");
-        threads = lua_isnil(L, -1) ? 0 : (int)sxl_integer(L, lua_gettop(L), "option threads", 0, 4096);
+        threads =
+            lua_isnil(L, -1) ? 0 : (int)sxl_integer(L, lua_gettop(L), "option threads", 0, 4096);
         lua_pop(L, 1);
     }
     if (s->pool && (threads <= 0 || threads == sx_pool_threads(s->pool))) return s->pool;
@@ -76,7 +75,7 @@ sx_pool *sxl_get_pool(lua_State *L, int threads)
     return s->pool;
 }
 
-/* -- Errors ---------------------------------------------------------------------------------------- */
+/* -- Errors ------------------------------------------------------------------------------------ */
 
 /* "file:line: " of the innermost Lua function that is not part of the program itself. */
 static void push_blame(lua_State *L)
@@ -98,8 +97,8 @@ _Noreturn static void misuse_text(lua_State *L, const char *message, const char 
     sxl_push_session(L);
     if (lua_isuserdata(L, -1) && lua_getiuservalue(L, -1, SESSION_MISUSE) == LUA_TFUNCTION) {
         lua_pushstring(L, message);
-        lua_pushstring(L, hint);      /* NULL gives nil */
-        lua_call(L, 2, 0);            /* raises */
+        lua_pushstring(L, hint); /* NULL gives nil */
+        lua_call(L, 2, 0);       /* raises */
     }
     push_blame(L);
     if (hint)
@@ -108,7 +107,7 @@ _Noreturn static void misuse_text(lua_State *L, const char *message, const char 
         lua_pushstring(L, message);
     lua_concat(L, 2);
     lua_error(L);
-    abort();                          /* not reached: lua_error does not return */
+    abort(); /* not reached: lua_error does not return */
 }
 
 _Noreturn void sxl_misuse(lua_State *L, const char *hint, const char *fmt, ...)
@@ -127,7 +126,8 @@ static const char *code_name(sx_err code, char buf[16])
     if (code == SX_EINTR) return "interrupted";
     const char *s = sx_err_name(code);
     size_t i = 0;
-    for (; s[i] && i < 15; i++) buf[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
+    for (; s[i] && i < 15; i++)
+        buf[i] = (char)(s[i] >= 'A' && s[i] <= 'Z' ? s[i] - 'A' + 'a' : s[i]);
     buf[i] = '\0';
     return buf;
 }
@@ -148,7 +148,7 @@ _Noreturn void sxl_raise(lua_State *L, const sx_error *er)
     }
     luaL_setmetatable(L, "segx.error");
     lua_error(L);
-    abort();                          /* not reached */
+    abort(); /* not reached */
 }
 
 static int error_tostring(lua_State *L)
@@ -161,7 +161,7 @@ static int error_tostring(lua_State *L)
     return 1;
 }
 
-/* The metatable of error objects is that of segx.errors; without the product layer, one of our own. */
+/* The metatable of error objects is that of segx.errors; without the product layer, our own. */
 static void find_errors(lua_State *L, int session)
 {
     lua_getglobal(L, "require");
@@ -186,7 +186,7 @@ static void find_errors(lua_State *L, int session)
     lua_pop(L, 1);
 }
 
-/* -- Holders --------------------------------------------------------------------------------------- */
+/* -- Holders ----------------------------------------------------------------------------------- */
 
 void sxl_box_clear(sxl_box *b)
 {
@@ -220,7 +220,7 @@ void *sxl_push_scratch(lua_State *L, size_t count, size_t size)
     return lua_newuserdatauv(L, bytes ? bytes : 1, 0);
 }
 
-/* -- Arguments ------------------------------------------------------------------------------------- */
+/* -- Arguments --------------------------------------------------------------------------------- */
 
 int64_t sxl_integer(lua_State *L, int idx, const char *what, int64_t lo, int64_t hi)
 {
@@ -232,7 +232,8 @@ int64_t sxl_integer(lua_State *L, int idx, const char *what, int64_t lo, int64_t
     if (v < lo || v > hi) {
         if (hi == INT64_MAX)
             sxl_misuse(L, NULL, "%s: %" PRId64 " is less than %" PRId64, what, (int64_t)v, lo);
-        sxl_misuse(L, NULL, "%s: %" PRId64 " is not in %" PRId64 " .. %" PRId64, what, (int64_t)v, lo, hi);
+        sxl_misuse(L, NULL, "%s: %" PRId64 " is not in %" PRId64 " .. %" PRId64, what, (int64_t)v,
+                   lo, hi);
     }
     return v;
 }
@@ -259,12 +260,12 @@ void sxl_check_keys(lua_State *L, int idx, const char *where, const char *const 
             luaL_addstring(&b, known[i]);
         }
         luaL_pushresult(&b);
-        sxl_misuse(L, NULL, "%s: unknown option '%s'\n  known: %s", where, key ? key : "(not a name)",
-                   lua_tostring(L, -1));
+        sxl_misuse(L, NULL, "%s: unknown option '%s'\n  known: %s", where,
+                   key ? key : "(not a name)", lua_tostring(L, -1));
     }
 }
 
-/* -- Sweep axes ------------------------------------------------------------------------------------ */
+/* -- Sweep axes -------------------------------------------------------------------------------- */
 
 void sxl_push_sweeps(lua_State *L, sx_axes axes)
 {
@@ -278,7 +279,8 @@ void sxl_push_sweeps(lua_State *L, sx_axes axes)
         }
 }
 
-/* Values of one parameter at stack index `values` as doubles: pushed (scratch); *axes: what each value has. */
+/* Values of one parameter at stack index `values` as doubles: pushed (scratch); *axes: what each
+ * value has. */
 static double *param_values(lua_State *L, const char *name, int values, size_t count, sx_axes *axes,
                             uint32_t *classes)
 {
@@ -296,15 +298,16 @@ static double *param_values(lua_State *L, const char *name, int values, size_t c
             n = t->n;
             c = ax ? (uint32_t)t->dim[t->n_dims - 1] : 0;
         } else if (lua_type(L, at) != LUA_TNUMBER) {
-            sxl_misuse(L, NULL, "axis '%s': value %zu is a %s, not a number or a dense tensor", name, i + 1,
-                       t ? "lazy tensor" : luaL_typename(L, at));
+            sxl_misuse(L, NULL, "axis '%s': value %zu is a %s, not a number or a dense tensor",
+                       name, i + 1, t ? "lazy tensor" : luaL_typename(L, at));
         }
         if (i == 0) {
             *axes = ax, *classes = c, each = n;
             v = sxl_push_scratch(L, count, each * sizeof *v);
-            lua_insert(L, -2);       /* below the value */
+            lua_insert(L, -2); /* below the value */
         } else if (ax != *axes || n != each) {
-            sxl_misuse(L, NULL, "axis '%s': value %zu has another shape than the first", name, i + 1);
+            sxl_misuse(L, NULL, "axis '%s': value %zu has another shape than the first", name,
+                       i + 1);
         }
         if (t)
             memcpy(v + i * each, t->v, n * sizeof *v);
@@ -340,8 +343,47 @@ static void push_value_text(lua_State *L, const double *v, size_t each)
     lua_pushstring(L, buf);
 }
 
-/* New axis or the one that says the same. m parameters: names at stack index names, value lists at lists, labels at
- * labels (0 = none); pushes m tensors. What makes two axes one is name, labels and all values of all parameters. */
+/* What Lua knows about the axis: {name, count, labels, params = {{name, values} ...}}. */
+static void remember_axis(lua_State *L, int axis, const char *axis_name, size_t count, int labels,
+                          int names, int lists, int m)
+{
+    int top = lua_gettop(L);
+    sxl_push_session(L);
+    lua_getiuservalue(L, -1, SESSION_AXES);
+    if (lua_rawgeti(L, -1, axis + 1) == LUA_TNIL) {
+        lua_pop(L, 1);
+        lua_createtable(L, 0, 4);
+        lua_pushstring(L, axis_name);
+        lua_setfield(L, -2, "name");
+        lua_pushinteger(L, (lua_Integer)count);
+        lua_setfield(L, -2, "count");
+        lua_pushvalue(L, labels);
+        lua_setfield(L, -2, "labels");
+        lua_createtable(L, m, 0);
+        for (int k = 0; k < m; k++) {
+            lua_createtable(L, 0, 2);
+            lua_geti(L, names, k + 1);
+            lua_setfield(L, -2, "name");
+            lua_createtable(L, (int)count, 0);
+            lua_geti(L, lists, k + 1);
+            for (lua_Integer i = 1; i <= (lua_Integer)count; i++) {
+                lua_geti(L, -1, i);
+                lua_rawseti(L, -3, i);
+            }
+            lua_pop(L, 1);
+            lua_setfield(L, -2, "values");
+            lua_rawseti(L, -2, k + 1);
+        }
+        lua_setfield(L, -2, "params");
+        lua_pushvalue(L, -1);
+        lua_rawseti(L, -3, axis + 1);
+    }
+    lua_settop(L, top);
+}
+
+/* New axis or the one that says the same. m parameters: names at stack index names, value lists at
+ * lists, labels at labels (0 = none); pushes m tensors. What makes two axes one is name, labels and
+ * all values of all parameters. */
 static int make_axis(lua_State *L, int names, int lists, int m, int labels)
 {
     sxl_session *s = sxl_get_session(L);
@@ -352,17 +394,20 @@ static int make_axis(lua_State *L, int names, int lists, int m, int labels)
     uint32_t *classes = sxl_push_scratch(L, (size_t)m, sizeof *classes);
     size_t count = 0;
     for (int k = 0; k < m; k++) {
-        if (lua_geti(L, names, k + 1) != LUA_TSTRING) sxl_misuse(L, NULL, "axis: a name is a string");
+        if (lua_geti(L, names, k + 1) != LUA_TSTRING)
+            sxl_misuse(L, NULL, "axis: a name is a string");
         const char *name = lua_tostring(L, -1);
         if (lua_geti(L, lists, k + 1) != LUA_TTABLE)
-            sxl_misuse(L, NULL, "axis '%s': values: a list expected, got %s", name, luaL_typename(L, -1));
+            sxl_misuse(L, NULL, "axis '%s': values: a list expected, got %s", name,
+                       luaL_typename(L, -1));
         size_t n = (size_t)luaL_len(L, -1);
         if (n == 0) sxl_misuse(L, NULL, "axis '%s' has no values", name);
         if (k && n != count)
-            sxl_misuse(L, NULL, "axis '%s' has %zu values, the first parameter has %zu", name, n, count);
+            sxl_misuse(L, NULL, "axis '%s' has %zu values, the first parameter has %zu", name, n,
+                       count);
         count = n;
         v[k] = param_values(L, name, lua_gettop(L), n, &axes[k], &classes[k]);
-        lua_remove(L, -2);              /* the list; name and scratch stay, anchored */
+        lua_remove(L, -2); /* the list; name and scratch stay, anchored */
     }
 
     /* Texts shown in tables, and the longer ones that tell axes apart. */
@@ -410,43 +455,13 @@ static int make_axis(lua_State *L, int names, int lists, int m, int labels)
     int axis;
     if (sx_graph_axis(s->g, axis_name, count, key, &axis, &er)) sxl_raise(L, &er);
 
-    /* What Lua knows about the axis. */
-    sxl_push_session(L);
-    lua_getiuservalue(L, -1, SESSION_AXES);
-    if (lua_rawgeti(L, -1, axis + 1) == LUA_TNIL) {
-        lua_pop(L, 1);
-        lua_createtable(L, 0, 4);
-        lua_pushstring(L, axis_name);
-        lua_setfield(L, -2, "name");
-        lua_pushinteger(L, (lua_Integer)count);
-        lua_setfield(L, -2, "count");
-        lua_pushvalue(L, shown);
-        lua_setfield(L, -2, "labels");
-        lua_createtable(L, m, 0);
-        for (int k = 0; k < m; k++) {
-            lua_createtable(L, 0, 2);
-            lua_geti(L, names, k + 1);
-            lua_setfield(L, -2, "name");
-            lua_createtable(L, (int)count, 0);
-            lua_geti(L, lists, k + 1);
-            for (lua_Integer i = 1; i <= (lua_Integer)count; i++) {
-                lua_geti(L, -1, i);
-                lua_rawseti(L, -3, i);
-            }
-            lua_pop(L, 1);
-            lua_setfield(L, -2, "values");
-            lua_rawseti(L, -2, k + 1);
-        }
-        lua_setfield(L, -2, "params");
-        lua_pushvalue(L, -1);
-        lua_rawseti(L, -3, axis + 1);
-    }
-
+    remember_axis(L, axis, axis_name, count, shown, names, lists, m);
     for (int k = 0; k < m; k++) {
         size_t n = count * (axes[k] ? classes[k] : 1);
         if (axes[k] & SX_AX_L) n *= classes[k];
         lua_geti(L, names, k + 1);
-        sx_id id = sx_data(s->g, axes[k] | SX_AX_SWEEP(axis), classes[k], v[k], n, lua_tostring(L, -1), &er);
+        sx_id id = sx_data(s->g, axes[k] | SX_AX_SWEEP(axis), classes[k], v[k], n,
+                           lua_tostring(L, -1), &er);
         lua_pop(L, 1);
         sxl_push_lazy(L, sxl_made(L, id, &er), SXL_ALL_IMAGES, 0);
     }
@@ -458,7 +473,8 @@ static int core_axis(lua_State *L)
 {
     lua_settop(L, 3);
     if (lua_type(L, 1) != LUA_TSTRING) sxl_misuse(L, NULL, "axis: the first argument is its name");
-    if (!lua_isnil(L, 3) && !lua_istable(L, 3)) sxl_misuse(L, NULL, "axis: labels: a list of texts expected");
+    if (!lua_isnil(L, 3) && !lua_istable(L, 3))
+        sxl_misuse(L, NULL, "axis: labels: a list of texts expected");
     for (int i = 1; i <= 2; i++) {
         lua_createtable(L, 1, 0);
         lua_pushvalue(L, i);
@@ -471,7 +487,8 @@ static int core_axis(lua_State *L)
 static int core_zip(lua_State *L)
 {
     lua_settop(L, 2);
-    if (!lua_istable(L, 1) || !lua_istable(L, 2)) sxl_misuse(L, NULL, "zip: two lists expected, names and values");
+    if (!lua_istable(L, 1) || !lua_istable(L, 2))
+        sxl_misuse(L, NULL, "zip: two lists expected, names and values");
     int m = (int)luaL_len(L, 1);
     if (m < 1 || m > 1000) sxl_misuse(L, NULL, "zip: no parameter given");
     return make_axis(L, 1, 2, m, 0);
@@ -516,13 +533,15 @@ static int tensor_sweep_axes(lua_State *L)
     return 1;
 }
 
-/* -- Help ------------------------------------------------------------------------------------------ */
+/* -- Help -------------------------------------------------------------------------------------- */
 
 /* core.help(name): "pow(a, b): a to the b; 0^0 = 1", or nil. */
 static int core_help(lua_State *L)
 {
     const char *name = luaL_checkstring(L, 1);
-    const char *op_name = strcmp(name, "maximum") == 0 ? "max" : strcmp(name, "minimum") == 0 ? "min" : name;
+    const char *op_name = strcmp(name, "maximum") == 0   ? "max"
+                          : strcmp(name, "minimum") == 0 ? "min"
+                                                         : name;
     sx_op op = sx_op_find(op_name);
     if (op == SX_OP_NONE) {
         lua_pushnil(L);
@@ -538,15 +557,18 @@ static int core_ops(lua_State *L)
     lua_newtable(L);
     for (int i = 1; i < SX_OP_COUNT; i++) {
         const char *name = sx_op_name((sx_op)i);
-        lua_pushstring(L, strcmp(name, "max") == 0 ? "maximum" : strcmp(name, "min") == 0 ? "minimum" : name);
+        lua_pushstring(L, strcmp(name, "max") == 0   ? "maximum"
+                          : strcmp(name, "min") == 0 ? "minimum"
+                                                     : name);
         lua_rawseti(L, -2, i);
     }
     return 1;
 }
 
-/* -- Services -------------------------------------------------------------------------------------- */
+/* -- Services ---------------------------------------------------------------------------------- */
 
-/* core.hash(text or tensor) -> 16 hex digits; a tensor's hash is that of its expression, the same in every process. */
+/* core.hash(text or tensor) -> 16 hex digits; a tensor's hash is that of its expression, the same
+ * in every process. */
 static int core_hash(lua_State *L)
 {
     char buf[24];
@@ -555,7 +577,8 @@ static int core_hash(lua_State *L)
     if (t && t->id) {
         h = sx_node_get(sxl_get_session(L)->g, t->id)->hash;
     } else if (t) {
-        h = sx_hash64(t->v, t->n * sizeof *t->v, sx_hash64(t->dim, (size_t)t->n_dims * sizeof *t->dim, 0));
+        h = sx_hash64(t->v, t->n * sizeof *t->v,
+                      sx_hash64(t->dim, (size_t)t->n_dims * sizeof *t->dim, 0));
     } else {
         size_t n;
         const char *s = luaL_checklstring(L, 1, &n);
@@ -617,7 +640,8 @@ static int core_clock(lua_State *L)
     return 1;
 }
 
-/* For tests: core._fault(n) makes the n-th allocation of the engine from now fail, once; core._fault() -> did it? */
+/* For tests: core._fault(n) makes the n-th allocation of the engine from now fail, once;
+ * core._fault() -> did it? */
 static int core_fault(lua_State *L)
 {
     if (lua_isnoneornil(L, 1)) {
@@ -632,10 +656,20 @@ static int core_fault(lua_State *L)
 int luaopen_segx_core(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"axis", core_axis},     {"zip", core_zip},         {"axis_info", core_axis_info}, {"help", core_help},
-        {"ops", core_ops},       {"hash", core_hash},       {"isa", core_isa},             {"threads", core_threads},
-        {"isatty", core_isatty}, {"width", core_width},     {"clock", core_clock},         {"_fault", core_fault},
-        {NULL, NULL}};
+        {"axis",      core_axis     },
+        {"zip",       core_zip      },
+        {"axis_info", core_axis_info},
+        {"help",      core_help     },
+        {"ops",       core_ops      },
+        {"hash",      core_hash     },
+        {"isa",       core_isa      },
+        {"threads",   core_threads  },
+        {"isatty",    core_isatty   },
+        {"width",     core_width    },
+        {"clock",     core_clock    },
+        {"_fault",    core_fault    },
+        {NULL,        NULL          }
+    };
     sx_error er;
     lua_settop(L, 0);
     sxl_session *s = lua_newuserdatauv(L, sizeof *s, SESSION_VALUES);

@@ -1,6 +1,6 @@
 /*
- * bind_dense.c: dense tensors: float64 numbers in memory, C order, eager arithmetic with broadcasting. They
- * hold results, class weights and matrices; pixels stay in the engine.
+ * bind_dense.c: dense tensors: float64 numbers in memory, C order, eager arithmetic with
+ * broadcasting. They hold results, class weights and matrices; pixels stay in the engine.
  */
 #include <math.h>
 #include <stdio.h>
@@ -8,12 +8,13 @@
 
 #include "bind.h"
 
-/* -- Making ---------------------------------------------------------------------------------------- */
+/* -- Making ------------------------------------------------------------------------------------ */
 
 sxl_tensor *sxl_push_dense(lua_State *L, int n_dims, const size_t *dim)
 {
     size_t n = 1;
-    if (n_dims > SXL_DIMS) sxl_misuse(L, NULL, "a tensor has at most %d dimensions, not %d", SXL_DIMS, n_dims);
+    if (n_dims > SXL_DIMS)
+        sxl_misuse(L, NULL, "a tensor has at most %d dimensions, not %d", SXL_DIMS, n_dims);
     for (int i = 0; i < n_dims; i++) {
         if (dim[i] && n > (SIZE_MAX / 4 - sizeof(sxl_tensor)) / sizeof(double) / dim[i])
             luaL_error(L, "not enough memory");
@@ -58,7 +59,9 @@ static int nested_shape(lua_State *L, size_t *dim, const char *who)
     int n = 0;
     for (;;) {
         const sxl_tensor *t = sxl_test_tensor(L, -1);
-        if (t && t->id) sxl_misuse(L, "t:eval() gives its numbers", "%s: a lazy tensor inside a table of numbers", who);
+        if (t && t->id)
+            sxl_misuse(L, "t:eval() gives its numbers",
+                       "%s: a lazy tensor inside a table of numbers", who);
         if (n + (t ? t->n_dims : 0) > SXL_DIMS || (n == SXL_DIMS && lua_istable(L, -1)))
             sxl_misuse(L, NULL, "%s: more than %d dimensions", who, SXL_DIMS);
         if (t) {
@@ -86,7 +89,8 @@ static void nested_values(lua_State *L, sxl_tensor *out, int depth, size_t *at, 
         memcpy(out->v + *at, t->v, t->n * sizeof *t->v);
         *at += t->n;
     } else if (depth == out->n_dims) {
-        if (lua_type(L, -1) != LUA_TNUMBER) sxl_misuse(L, NULL, "%s: expected a number, got %s", who, luaL_typename(L, -1));
+        if (lua_type(L, -1) != LUA_TNUMBER)
+            sxl_misuse(L, NULL, "%s: expected a number, got %s", who, luaL_typename(L, -1));
         out->v[(*at)++] = lua_tonumber(L, -1);
     } else {
         if (!lua_istable(L, -1) || (size_t)luaL_len(L, -1) != out->dim[depth])
@@ -110,7 +114,8 @@ sxl_tensor *sxl_to_dense(lua_State *L, int idx, const char *who)
         return t;
     }
     if (!lua_istable(L, idx) && lua_type(L, idx) != LUA_TNUMBER)
-        sxl_misuse(L, NULL, "%s: expected numbers in tables, got %s", who, t ? "a lazy tensor" : luaL_typename(L, idx));
+        sxl_misuse(L, NULL, "%s: expected numbers in tables, got %s", who,
+                   t ? "a lazy tensor" : luaL_typename(L, idx));
     lua_pushvalue(L, idx);
     int n = nested_shape(L, dim, who);
     t = sxl_push_dense(L, n, dim);
@@ -131,7 +136,8 @@ static int read_shape(lua_State *L, int idx, size_t *dim, const char *who, size_
 {
     size_t known = 1;
     int open = -1;
-    if (!lua_istable(L, idx)) sxl_misuse(L, NULL, "%s: a list of sizes expected, got %s", who, luaL_typename(L, idx));
+    if (!lua_istable(L, idx))
+        sxl_misuse(L, NULL, "%s: a list of sizes expected, got %s", who, luaL_typename(L, idx));
     lua_Integer count = luaL_len(L, idx);
     if (count > SXL_DIMS) sxl_misuse(L, NULL, "%s: more than %d dimensions", who, SXL_DIMS);
     for (int i = 0; i < (int)count; i++) {
@@ -139,8 +145,10 @@ static int read_shape(lua_State *L, int idx, size_t *dim, const char *who, size_
         int64_t v = sxl_integer(L, lua_gettop(L), who, n ? -1 : 0, INT32_MAX);
         lua_pop(L, 1);
         if (v < 0 && open >= 0) sxl_misuse(L, NULL, "%s: only one size can be -1", who);
-        if (v < 0) open = i;
-        else if (n) known = v && known > n ? n + 1 : known * (size_t)v;
+        if (v < 0)
+            open = i;
+        else if (n)
+            known = v && known > n ? n + 1 : known * (size_t)v;
         dim[i] = v < 0 ? 0 : (size_t)v;
     }
     if (open >= 0) dim[open] = known ? n / known : 0;
@@ -161,16 +169,18 @@ static int tensor_reshape(lua_State *L)
     size_t dim[SXL_DIMS], n = 1;
     const sxl_tensor *t = sxl_test_tensor(L, 1);
     if (!t || t->id)
-        sxl_misuse(L, "t:eval():reshape{...}", "reshape: only tensors with numbers in memory can be reshaped");
+        sxl_misuse(L, "t:eval():reshape{...}",
+                   "reshape: only tensors with numbers in memory can be reshaped");
     int n_dims = read_shape(L, 2, dim, "reshape", t->n);
     for (int i = 0; i < n_dims; i++) n = dim[i] && n > SIZE_MAX / dim[i] ? SIZE_MAX : n * dim[i];
-    if (n != t->n) sxl_misuse(L, NULL, "reshape: the tensor has %zu numbers, the shape asks for %zu", t->n, n);
+    if (n != t->n)
+        sxl_misuse(L, NULL, "reshape: the tensor has %zu numbers, the shape asks for %zu", t->n, n);
     sxl_tensor *r = sxl_push_dense(L, n_dims, dim);
     memcpy(r->v, t->v, t->n * sizeof *t->v);
     return 1;
 }
 
-/* -- Arithmetic ------------------------------------------------------------------------------------ */
+/* -- Arithmetic -------------------------------------------------------------------------------- */
 
 static void shape_text(const sxl_tensor *t, char *buf, size_t size)
 {
@@ -197,8 +207,10 @@ void sxl_dense_op(lua_State *L, sx_op op)
     int args = sx_op_args(op), n = 0;
     for (int k = 0; k < args; k++) {
         t[k] = sxl_test_tensor(L, k + 1);
-        if (!t[k]) num[k] = lua_tonumber(L, k + 1);
-        else if (t[k]->n_dims > n) n = t[k]->n_dims;
+        if (!t[k])
+            num[k] = lua_tonumber(L, k + 1);
+        else if (t[k]->n_dims > n)
+            n = t[k]->n_dims;
     }
     for (int i = 0; i < n; i++) {
         dim[i] = 1;
@@ -212,8 +224,8 @@ void sxl_dense_op(lua_State *L, sx_op op)
             char text[3][120] = {"", "", ""};
             for (int j = 0; j < args; j++)
                 if (t[j]) shape_text(t[j], text[j], sizeof text[j]);
-            sxl_misuse(L, NULL, "%s: shapes do not fit: %s and %s%s%s", sx_op_name(op), text[0], text[1],
-                       args > 2 ? " and " : "", text[2]);
+            sxl_misuse(L, NULL, "%s: shapes do not fit: %s and %s%s%s", sx_op_name(op), text[0],
+                       text[1], args > 2 ? " and " : "", text[2]);
         }
     }
     for (int k = 0; k < args; k++) {
@@ -239,7 +251,8 @@ void sxl_dense_op(lua_State *L, sx_op op)
             for (int k = 0; k < args; k++) pos[k] -= step[k][i] * (dim[i] - 1);
         }
     }
-    for (int k = 0; k < args; k++)       /* names: of the first operand that has the shape of the result, and names */
+    for (int k = 0; k < args;
+         k++) /* names: of the first operand that has the shape of the result, and names */
         if (t[k] && t[k]->n_dims == n && memcmp(t[k]->dim, dim, (size_t)n * sizeof *dim) == 0) {
             int type = lua_getiuservalue(L, k + 1, 1);
             lua_pop(L, 1);
@@ -249,7 +262,7 @@ void sxl_dense_op(lua_State *L, sx_op op)
         }
 }
 
-/* -- Over one dimension ---------------------------------------------------------------------------- */
+/* -- Over one dimension ------------------------------------------------------------------------ */
 
 /* 0-based dimension that the value at idx names. */
 static int find_dim(lua_State *L, const sxl_tensor *t, int idx, const char *who)
@@ -258,11 +271,13 @@ static int find_dim(lua_State *L, const sxl_tensor *t, int idx, const char *who)
         int64_t i = sxl_integer(L, idx, who, INT32_MIN, INT32_MAX);
         if (i < 0) i += t->n_dims + 1;
         if (i < 1 || i > t->n_dims)
-            sxl_misuse(L, NULL, "%s: dimension %d of a tensor with %d", who, (int)lua_tointeger(L, idx), t->n_dims);
+            sxl_misuse(L, NULL, "%s: dimension %d of a tensor with %d", who,
+                       (int)lua_tointeger(L, idx), t->n_dims);
         return (int)i - 1;
     }
     if (lua_type(L, idx) != LUA_TSTRING)
-        sxl_misuse(L, NULL, "%s: a dimension is a name or a position, not a %s", who, luaL_typename(L, idx));
+        sxl_misuse(L, NULL, "%s: a dimension is a name or a position, not a %s", who,
+                   luaL_typename(L, idx));
     const char *name = lua_tostring(L, idx);
     int found = -1;
     if (lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {
@@ -276,14 +291,15 @@ static int find_dim(lua_State *L, const sxl_tensor *t, int idx, const char *who)
         if (strcmp(name, "label") == 0 && t->n_dims == 2) found = 0;
     }
     lua_pop(L, 1);
-    if (found < 0) sxl_misuse(L, "use its position", "%s: the tensor has no dimension '%s'", who, name);
+    if (found < 0)
+        sxl_misuse(L, "use its position", "%s: the tensor has no dimension '%s'", who, name);
     return found;
 }
 
 typedef struct fold {
     const char *name;
     double (*f)(const double *x, size_t n, size_t step);
-    bool empty;              /* has a value for no numbers */
+    bool empty; /* has a value for no numbers */
 } fold;
 
 static double fold_sum(const double *x, size_t n, size_t step)
@@ -293,18 +309,28 @@ static double fold_sum(const double *x, size_t n, size_t step)
     return s;
 }
 
-static double fold_mean(const double *x, size_t n, size_t step) { return fold_sum(x, n, step) / (double)n; }
+static double fold_mean(const double *x, size_t n, size_t step)
+{
+    return fold_sum(x, n, step) / (double)n;
+}
 
 static size_t largest(const double *x, size_t n, size_t step)
 {
     size_t best = 0;
     for (size_t i = 1; i < n; i++)
-        if (x[i * step] > x[best * step] || (isnan(x[i * step]) && !isnan(x[best * step]))) best = i;
+        if (x[i * step] > x[best * step] || (isnan(x[i * step]) && !isnan(x[best * step])))
+            best = i;
     return best;
 }
 
-static double fold_max(const double *x, size_t n, size_t step) { return x[largest(x, n, step) * step]; }
-static double fold_argmax(const double *x, size_t n, size_t step) { return (double)largest(x, n, step); }
+static double fold_max(const double *x, size_t n, size_t step)
+{
+    return x[largest(x, n, step) * step];
+}
+static double fold_argmax(const double *x, size_t n, size_t step)
+{
+    return (double)largest(x, n, step);
+}
 
 static double fold_min(const double *x, size_t n, size_t step)
 {
@@ -322,9 +348,16 @@ static double fold_lse(const double *x, size_t n, size_t step)
     return m + sx_op_eval(SX_OP_log, s, 0, 0);
 }
 
-static const fold folds[] = {{"sum", fold_sum, true},     {"mean", fold_mean, true},       {"max", fold_max, false},
-                             {"min", fold_min, false},    {"argmax", fold_argmax, false},  {"logsumexp", fold_lse, false},
-                             {"softmax", fold_lse, false}, {"log_softmax", fold_lse, false}};
+static const fold folds[] = {
+    {"sum",         fold_sum,    true },
+    {"mean",        fold_mean,   true },
+    {"max",         fold_max,    false},
+    {"min",         fold_min,    false},
+    {"argmax",      fold_argmax, false},
+    {"logsumexp",   fold_lse,    false},
+    {"softmax",     fold_lse,    false},
+    {"log_softmax", fold_lse,    false}
+};
 
 int sxl_dense_reduce(lua_State *L, const char *what)
 {
@@ -332,7 +365,7 @@ int sxl_dense_reduce(lua_State *L, const char *what)
     const fold *f = folds;
     while (strcmp(f->name, what) != 0) f++;
     bool map = f->f == fold_lse && strcmp(what, "logsumexp") != 0;
-    if (lua_isnoneornil(L, 2)) {          /* everything */
+    if (lua_isnoneornil(L, 2)) { /* everything */
         if (map) sxl_misuse(L, NULL, "%s: over which dimension?", what);
         if (t->n == 0 && !f->empty) sxl_misuse(L, NULL, "%s: the tensor is empty", what);
         sxl_push_dense(L, 0, NULL)->v[0] = f->f(t->v, t->n, 1);
@@ -360,7 +393,8 @@ int sxl_dense_reduce(lua_State *L, const char *what)
             }
             for (size_t k = 0; k < len; k++) {
                 double y = x[k * inner] - v;
-                r->v[(o * len + k) * inner + i] = f == &folds[6] ? sx_op_eval(SX_OP_exp, y, 0, 0) : y;
+                r->v[(o * len + k) * inner + i] =
+                    f == &folds[6] ? sx_op_eval(SX_OP_exp, y, 0, 0) : y;
             }
         }
     if (map)
@@ -375,6 +409,7 @@ sx_axes sxl_dense_axes(lua_State *L, int idx, const char *who)
     const sxl_tensor *t = sxl_test_tensor(L, idx);
     char text[120];
     if (t->n == 1) return 0;
+    if (t->n == 0) sxl_misuse(L, NULL, "%s: the tensor is empty", who);
     shape_text(t, text, sizeof text);
     if (lua_getiuservalue(L, idx, 1) == LUA_TTABLE) {
         const char *last = lua_rawgeti(L, -1, t->n_dims) == LUA_TSTRING ? lua_tostring(L, -1) : "";
@@ -383,7 +418,8 @@ sx_axes sxl_dense_axes(lua_State *L, int idx, const char *who)
                     (t->n_dims == 1 || (t->n_dims == 2 && strcmp(first, "label") == 0));
         if (!fits)
             sxl_misuse(L, "leave out eval() and use the expression itself",
-                       "%s: numbers that depend on image or sweep (%s) meet a lazy tensor", who, text);
+                       "%s: numbers that depend on image or sweep (%s) meet a lazy tensor", who,
+                       text);
         lua_pop(L, 2);
     }
     lua_pop(L, 1);
@@ -393,7 +429,7 @@ sx_axes sxl_dense_axes(lua_State *L, int idx, const char *who)
                "%s: a tensor of shape %s cannot meet a lazy one", who, text);
 }
 
-/* -- Reading --------------------------------------------------------------------------------------- */
+/* -- Reading ----------------------------------------------------------------------------------- */
 
 typedef struct range {
     size_t from, count;
@@ -403,12 +439,13 @@ typedef struct range {
 static range one_index(lua_State *L, const sxl_tensor *t, int d, int idx)
 {
     range r = {0, t->dim[d], false};
-    if (lua_istable(L, idx)) {           /* {} all, {a, b} from a to b */
+    if (lua_istable(L, idx)) { /* {} all, {a, b} from a to b */
         if (luaL_len(L, idx) == 0) return r;
         lua_geti(L, idx, 1);
         lua_geti(L, idx, 2);
         int64_t a = sxl_integer(L, -2, "index", 1, (int64_t)t->dim[d]);
-        int64_t b = lua_isnil(L, -1) ? (int64_t)t->dim[d] : sxl_integer(L, -1, "index", a, (int64_t)t->dim[d]);
+        int64_t b = lua_isnil(L, -1) ? (int64_t)t->dim[d]
+                                     : sxl_integer(L, -1, "index", a, (int64_t)t->dim[d]);
         lua_pop(L, 2);
         r.from = (size_t)a - 1;
         r.count = (size_t)(b - a + 1);
@@ -428,9 +465,11 @@ int sxl_dense_index(lua_State *L)
     size_t dim[SXL_DIMS], at[SXL_DIMS] = {0}, step[SXL_DIMS], pos = 0;
     bool keep[SXL_DIMS];
     int given = 1, n = 0;
-    if (t->n_dims == 0) sxl_misuse(L, "t:item() gives its number", "index: the tensor is a single number");
+    if (t->n_dims == 0)
+        sxl_misuse(L, "t:item() gives its number", "index: the tensor is a single number");
     if (lua_istable(L, 2)) given = (int)luaL_len(L, 2);
-    if (given > t->n_dims) sxl_misuse(L, NULL, "index: %d indices into %d dimensions", given, t->n_dims);
+    if (given > t->n_dims)
+        sxl_misuse(L, NULL, "index: %d indices into %d dimensions", given, t->n_dims);
     for (int d = 0; d < t->n_dims; d++) {
         r[d] = (range){0, t->dim[d], false};
         if (d < given && lua_istable(L, 2)) {
@@ -514,7 +553,7 @@ static int tensor_item(lua_State *L)
     return 1;
 }
 
-/* -- Text ------------------------------------------------------------------------------------------ */
+/* -- Text -------------------------------------------------------------------------------------- */
 
 enum { MAX_LINES = 10, MAX_COLUMNS = 12 };
 
@@ -532,7 +571,7 @@ static void add_row(luaL_Buffer *b, const sxl_tensor *t, size_t row, size_t cols
 {
     char buf[40];
     luaL_addstring(b, "\n ");
-    if (t->n_dims > 2) {                 /* where the row lies */
+    if (t->n_dims > 2) { /* where the row lies */
         size_t rest = row, idx[SXL_DIMS];
         for (int d = t->n_dims - 2; d >= 0; d--) {
             idx[d] = rest % t->dim[d];
@@ -577,7 +616,7 @@ int sxl_dense_tostring(lua_State *L)
     }
     luaL_buffinit(L, &b);
     size_t cols = t->dim[t->n_dims - 1], rows = cols ? t->n / cols : 0;
-    if (t->n_dims == 1) {                /* a vector: wrapped */
+    if (t->n_dims == 1) { /* a vector: wrapped */
         size_t per = 8, lines = (t->n + per - 1) / per;
         for (size_t l = 0; l < lines && l < MAX_LINES - 1; l++) {
             luaL_addstring(&b, "\n ");
@@ -602,9 +641,17 @@ int sxl_dense_tostring(lua_State *L)
 
 void sxl_open_dense(lua_State *L, int methods)
 {
-    static const luaL_Reg functions[] = {{"dense", core_dense}, {"zeros", core_zeros}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"dense", core_dense},
+        {"zeros", core_zeros},
+        {NULL,    NULL      }
+    };
     static const luaL_Reg method[] = {
-        {"reshape", tensor_reshape}, {"totable", tensor_totable}, {"item", tensor_item}, {NULL, NULL}};
+        {"reshape", tensor_reshape},
+        {"totable", tensor_totable},
+        {"item",    tensor_item   },
+        {NULL,      NULL          }
+    };
     methods = lua_absindex(L, methods);
     luaL_setfuncs(L, functions, 0);
     lua_pushvalue(L, methods);

@@ -1,6 +1,6 @@
 /*
- * bind_dump.c: dumps for Lua: opening files, dumps of numbers in memory, what a dump says about itself, its lazy
- * tensors, and writing dumps.
+ * bind_dump.c: dumps for Lua: opening files, dumps of numbers in memory, what a dump says about
+ * itself, its lazy tensors, and writing dumps.
  */
 #include <inttypes.h>
 #include <math.h>
@@ -11,7 +11,7 @@
 
 #define WRITER "segx.Writer"
 
-/* -- The userdata ---------------------------------------------------------------------------------- */
+/* -- The userdata ------------------------------------------------------------------------------ */
 
 /* A closed dump with a number of its own: pushed. */
 static sxl_dump *push_dump(lua_State *L)
@@ -27,7 +27,9 @@ static sxl_dump *push_dump(lua_State *L)
 static sxl_dump *any_dump(lua_State *L, int idx)
 {
     sxl_dump *d = luaL_testudata(L, idx, SXL_DUMP);
-    if (!d) sxl_misuse(L, "segx.open(path) gives one", "a dump expected, got %s", luaL_typename(L, idx));
+    if (!d)
+        sxl_misuse(L, "segx.open(path) gives one", "a dump expected, got %s",
+                   luaL_typename(L, idx));
     return d;
 }
 
@@ -57,36 +59,39 @@ static int dump_close(lua_State *L)
     return 0;
 }
 
-/* -- Options --------------------------------------------------------------------------------------- */
+/* -- Options ----------------------------------------------------------------------------------- */
 
 static const char *string_field(lua_State *L, int idx, const char *name, const char *where)
 {
     if (!sxl_field(L, idx, name)) return NULL;
     if (lua_type(L, -1) != LUA_TSTRING)
         sxl_misuse(L, NULL, "%s: %s: a string expected, got %s", where, name, luaL_typename(L, -1));
-    return lua_tostring(L, -1);      /* stays on the stack, anchored */
+    return lua_tostring(L, -1); /* stays on the stack, anchored */
 }
 
-static const char *const *strings_field(lua_State *L, int idx, const char *name, const char *where, size_t *n)
+static const char *const *strings_field(lua_State *L, int idx, const char *name, const char *where,
+                                        size_t *n)
 {
     *n = 0;
     if (!sxl_field(L, idx, name)) return NULL;
     int list = lua_gettop(L);
     if (!lua_istable(L, list))
-        sxl_misuse(L, NULL, "%s: %s: a list of strings expected, got %s", where, name, luaL_typename(L, list));
+        sxl_misuse(L, NULL, "%s: %s: a list of strings expected, got %s", where, name,
+                   luaL_typename(L, list));
     lua_Integer count = luaL_len(L, list);
     const char **v = sxl_push_scratch(L, (size_t)count, sizeof *v);
     for (lua_Integer i = 1; i <= count; i++) {
         if (lua_geti(L, list, i) != LUA_TSTRING)
-            sxl_misuse(L, NULL, "%s: %s: entry %d is a %s, not a string", where, name, (int)i, luaL_typename(L, -1));
+            sxl_misuse(L, NULL, "%s: %s: entry %d is a %s, not a string", where, name, (int)i,
+                       luaL_typename(L, -1));
         v[i - 1] = lua_tostring(L, -1);
-        lua_pop(L, 1);               /* the list keeps it */
+        lua_pop(L, 1); /* the list keeps it */
     }
     *n = (size_t)count;
     return v;
 }
 
-/* Options common to files and arrays, from the table at idx. What they point to stays on the stack. */
+/* Options of files and arrays, from the table at idx. What they point to stays on the stack. */
 static void read_options(lua_State *L, int idx, const char *where, sx_dump_opts *o)
 {
     luaL_checkstack(L, 40, NULL);
@@ -104,8 +109,10 @@ static void read_options(lua_State *L, int idx, const char *where, sx_dump_opts 
     size_t n = list ? (size_t)luaL_len(L, at) : 1;
     int64_t *v = sxl_push_scratch(L, n, sizeof *v);
     for (size_t i = 0; i < n; i++) {
-        if (list) lua_geti(L, at, (lua_Integer)i + 1);
-        else lua_pushvalue(L, at);
+        if (list)
+            lua_geti(L, at, (lua_Integer)i + 1);
+        else
+            lua_pushvalue(L, at);
         v[i] = sxl_integer(L, lua_gettop(L), "ignore_index", INT64_MIN, INT64_MAX);
         lua_pop(L, 1);
     }
@@ -114,7 +121,8 @@ static void read_options(lua_State *L, int idx, const char *where, sx_dump_opts 
     o->n_ignore = n;
 }
 
-static sx_dtype dtype_field(lua_State *L, int idx, const char *name, const char *where, sx_dtype def)
+static sx_dtype dtype_field(lua_State *L, int idx, const char *name, const char *where,
+                            sx_dtype def)
 {
     const char *s = string_field(L, idx, name, where);
     if (!s) return def;
@@ -123,17 +131,18 @@ static sx_dtype dtype_field(lua_State *L, int idx, const char *name, const char 
     sxl_misuse(L, NULL, "%s: %s: unknown number type '%s'", where, name, s);
 }
 
-/* -- Opening --------------------------------------------------------------------------------------- */
+/* -- Opening ----------------------------------------------------------------------------------- */
 
 /* core.open(path [, opts]) */
 static int core_open(lua_State *L)
 {
-    static const char *const known[] = {"logits", "labels",       "layout",    "activation",
+    static const char *const known[] = {"logits",      "labels",       "layout",    "activation",
                                         "class_names", "ignore_index", "nonfinite", NULL};
     sx_dump_opts o = {0};
     sx_error er;
     lua_settop(L, 2);
-    if (lua_type(L, 1) != LUA_TSTRING) sxl_misuse(L, NULL, "open: a path expected, got %s", luaL_typename(L, 1));
+    if (lua_type(L, 1) != LUA_TSTRING)
+        sxl_misuse(L, NULL, "open: a path expected, got %s", luaL_typename(L, 1));
     if (lua_istable(L, 2)) {
         sxl_check_keys(L, 2, "open", known);
         read_options(L, 2, "open", &o);
@@ -155,26 +164,32 @@ static uint16_t half_of(double v)
 {
     double a = fabs(v);
     unsigned sign = signbit(v) ? 0x8000u : 0, bits;
-    if (isnan(v)) bits = 0x7e00u;
-    else if (a >= 65520) bits = 0x7c00u;
-    else if (a < 0x1p-14) bits = (unsigned)nearbyint(a * 0x1p24);
-    else bits = (unsigned)(ilogb(a) + 14) * 1024u + (unsigned)nearbyint(ldexp(a, 10 - ilogb(a)));
+    if (isnan(v))
+        bits = 0x7e00u;
+    else if (a >= 65520)
+        bits = 0x7c00u;
+    else if (a < 0x1p-14)
+        bits = (unsigned)nearbyint(a * 0x1p24);
+    else
+        bits = (unsigned)(ilogb(a) + 14) * 1024u + (unsigned)nearbyint(ldexp(a, 10 - ilogb(a)));
     return (uint16_t)(sign | bits);
 }
 
-/* The numbers of t in type `type`, in Lua's memory: pushed. Whole numbers where the type asks for them. */
+/* The numbers of t in type `type`, in Lua's memory: pushed. Whole numbers where the type asks for
+ * them. */
 static void *push_typed(lua_State *L, const sxl_tensor *t, sx_dtype type, const char *what)
 {
     static const double least[SX_DTYPE_COUNT] = {
         [SX_I8] = INT8_MIN, [SX_I16] = INT16_MIN, [SX_I32] = INT32_MIN, [SX_I64] = -0x1p63};
-    static const double most[SX_DTYPE_COUNT] = {[SX_I8] = INT8_MAX,     [SX_U8] = UINT8_MAX,   [SX_I16] = INT16_MAX,
-                                                [SX_U16] = UINT16_MAX,  [SX_I32] = INT32_MAX,  [SX_U32] = UINT32_MAX,
-                                                [SX_I64] = 0x1p62,      [SX_U64] = 0x1p62};
+    static const double most[SX_DTYPE_COUNT] = {
+        [SX_I8] = INT8_MAX,   [SX_U8] = UINT8_MAX,   [SX_I16] = INT16_MAX, [SX_U16] = UINT16_MAX,
+        [SX_I32] = INT32_MAX, [SX_U32] = UINT32_MAX, [SX_I64] = 0x1p62,    [SX_U64] = 0x1p62};
     char *out = sxl_push_scratch(L, t->n, sx_dtype_size(type));
     for (size_t i = 0; i < t->n; i++) {
         double v = t->v[i];
         if (type > SX_F64 && !(v >= least[type] && v <= most[type] && v == floor(v)))
-            sxl_misuse(L, NULL, "%s: %g at place %zu is no %s", what, v, i + 1, sx_dtype_name(type));
+            sxl_misuse(L, NULL, "%s: %g at place %zu is no %s", what, v, i + 1,
+                       sx_dtype_name(type));
         switch (type) {
         case SX_F16: ((uint16_t *)(void *)out)[i] = half_of(v); break;
         case SX_F32: ((float *)(void *)out)[i] = (float)v; break;
@@ -200,11 +215,12 @@ static void add_fields(lua_State *L, int opts, sxl_dump *d, int anchor, const sx
     if (!lua_istable(L, fields)) sxl_misuse(L, NULL, "memory: fields: a table by name expected");
     lua_newtable(L);
     for (lua_pushnil(L); lua_next(L, fields); lua_pop(L, 1)) {
-        if (lua_type(L, -2) != LUA_TSTRING) sxl_misuse(L, NULL, "memory: fields: a name is a string");
+        if (lua_type(L, -2) != LUA_TSTRING)
+            sxl_misuse(L, NULL, "memory: fields: a name is a string");
         lua_pushvalue(L, -2);
         lua_rawseti(L, names, ++n);
     }
-    lua_getglobal(L, "table");           /* in order of the names: never in that of pairs */
+    lua_getglobal(L, "table"); /* in order of the names: never in that of pairs */
     lua_getfield(L, -1, "sort");
     lua_pushvalue(L, names);
     lua_call(L, 1, 0);
@@ -214,7 +230,8 @@ static void add_fields(lua_State *L, int opts, sxl_dump *d, int anchor, const sx
         const char *name = lua_tostring(L, -1);
         lua_getfield(L, fields, name);
         const sxl_tensor *t = sxl_to_dense(L, -1, name);
-        if (t->n_dims != labels->n_dims || memcmp(t->dim, labels->dim, (size_t)t->n_dims * sizeof *t->dim) != 0)
+        if (t->n_dims != labels->n_dims ||
+            memcmp(t->dim, labels->dim, (size_t)t->n_dims * sizeof *t->dim) != 0)
             sxl_misuse(L, NULL, "memory: fields: '%s' has another shape than the labels", name);
         const void *v = push_typed(L, t, SX_F64, name);
         lua_rawseti(L, anchor, 2 + i);
@@ -225,12 +242,14 @@ static void add_fields(lua_State *L, int opts, sxl_dump *d, int anchor, const sx
 /* core.memory{logits = {N,C,...}, labels = {N,...}, name =, ...} */
 static int core_memory(lua_State *L)
 {
-    static const char *const known[] = {"name",      "logits",      "labels",      "activation", "class_names", "ignore_index",
-                                        "nonfinite", "logits_type", "labels_type", "fields",     NULL};
+    static const char *const known[] = {"name",        "logits",       "labels",    "activation",
+                                        "class_names", "ignore_index", "nonfinite", "logits_type",
+                                        "labels_type", "fields",       NULL};
     sx_dump_opts o = {0};
     sx_error er;
     lua_settop(L, 1);
-    if (!lua_istable(L, 1)) sxl_misuse(L, NULL, "memory: a table expected, got %s", luaL_typename(L, 1));
+    if (!lua_istable(L, 1))
+        sxl_misuse(L, NULL, "memory: a table expected, got %s", luaL_typename(L, 1));
     sxl_check_keys(L, 1, "memory", known);
     read_options(L, 1, "memory", &o);
     const char *name = string_field(L, 1, "name", "memory");
@@ -244,14 +263,15 @@ static int core_memory(lua_State *L)
     lua_getfield(L, 1, "labels");
     const sxl_tensor *y = sxl_to_dense(L, -1, "memory: labels");
     if (x->n_dims < 3 || x->n == 0)
-        sxl_misuse(L, NULL, "memory: logits: expected numbers of shape {images, classes, space...}");
+        sxl_misuse(L, NULL,
+                   "memory: logits: expected numbers of shape {images, classes, space...}");
     if (y->n_dims != x->n_dims - 1 || y->dim[0] != x->dim[0] ||
         memcmp(y->dim + 1, x->dim + 2, (size_t)(x->n_dims - 2) * sizeof *x->dim) != 0) {
         sx_fail(&er, SX_EDATA, "%s: logits and labels differ in shape", name);
         sx_hint(&er, "logits {images, classes, space...}, labels {images, space...}");
         sxl_raise(L, &er);
     }
-    lua_newtable(L);                     /* keeps the arrays */
+    lua_newtable(L); /* keeps the arrays */
     int anchor = lua_gettop(L);
     const void *logits = push_typed(L, x, lt, "memory: logits");
     lua_rawseti(L, anchor, 1);
@@ -261,8 +281,8 @@ static int core_memory(lua_State *L)
     int self = lua_gettop(L);
     lua_pushvalue(L, anchor);
     lua_setiuservalue(L, self, 1);
-    if (sx_dump_memory(name, logits, lt, labels, yt, x->dim[0], x->dim[1], x->dim + 2, (size_t)x->n_dims - 2, &o,
-                       &d->d, &er)) {
+    if (sx_dump_memory(name, logits, lt, labels, yt, x->dim[0], x->dim[1], x->dim + 2,
+                       (size_t)x->n_dims - 2, &o, &d->d, &er)) {
         d->d = NULL;
         sxl_raise(L, &er);
     }
@@ -271,7 +291,7 @@ static int core_memory(lua_State *L)
     return 1;
 }
 
-/* -- Information ----------------------------------------------------------------------------------- */
+/* -- Information ------------------------------------------------------------------------------- */
 
 static void set_string(lua_State *L, const char *key, const char *s)
 {
@@ -385,7 +405,8 @@ static int dump_len(lua_State *L)
 static int dump_tostring(lua_State *L)
 {
     const sxl_dump *d = any_dump(L, 1);
-    if (luaL_getmetafield(L, 1, "class") == LUA_TTABLE && lua_getfield(L, -1, "__tostring") == LUA_TFUNCTION && d->d) {
+    if (luaL_getmetafield(L, 1, "class") == LUA_TTABLE &&
+        lua_getfield(L, -1, "__tostring") == LUA_TFUNCTION && d->d) {
         lua_pushvalue(L, 1);
         lua_call(L, 1, 1);
         return 1;
@@ -395,11 +416,12 @@ static int dump_tostring(lua_State *L)
         return 1;
     }
     const sx_dump_info *i = sx_dump_get_info(d->d);
-    lua_pushfstring(L, "dump %s: %I images, %I classes", i->path, (LUAI_UACINT)i->n, (LUAI_UACINT)i->classes);
+    lua_pushfstring(L, "dump %s: %I images, %I classes", i->path, (LUAI_UACINT)i->n,
+                    (LUAI_UACINT)i->classes);
     return 1;
 }
 
-/* -- Lazy tensors ---------------------------------------------------------------------------------- */
+/* -- Lazy tensors ------------------------------------------------------------------------------ */
 
 /* d[key]: a method, logits, labels, valid, or a field by name. Upvalue 1: the table of methods. */
 static int dump_index(lua_State *L)
@@ -408,8 +430,10 @@ static int dump_index(lua_State *L)
     lua_pushvalue(L, 2);
     if (lua_gettable(L, lua_upvalueindex(1)) != LUA_TNIL || lua_type(L, 2) != LUA_TSTRING) return 1;
     const char *key = lua_tostring(L, 2);
-    sx_op op = strcmp(key, "logits") == 0 ? SX_OP_logits : strcmp(key, "labels") == 0 ? SX_OP_labels
-               : strcmp(key, "valid") == 0 ? SX_OP_valid : SX_OP_NONE;
+    sx_op op = strcmp(key, "logits") == 0   ? SX_OP_logits
+               : strcmp(key, "labels") == 0 ? SX_OP_labels
+               : strcmp(key, "valid") == 0  ? SX_OP_valid
+                                            : SX_OP_NONE;
     const sxl_dump *d = luaL_testudata(L, 1, SXL_DUMP);
     sxl_session *s = sxl_get_session(L);
     int64_t field = -1;
@@ -423,7 +447,8 @@ static int dump_index(lua_State *L)
         if (strcmp(info->field_names[i], key) == 0) op = SX_OP_field, field = (int64_t)i;
     if (op == SX_OP_NONE) return 1;
     uint32_t classes = op == SX_OP_logits || op == SX_OP_labels ? (uint32_t)info->classes : 0;
-    sx_id id = sx_leaf(s->g, op, d->slot, classes, field < 0 ? 0 : field, field < 0 ? NULL : key, &er);
+    sx_id id =
+        sx_leaf(s->g, op, d->slot, classes, field < 0 ? 0 : field, field < 0 ? NULL : key, &er);
     sxl_push_lazy(L, sxl_made(L, id, &er), SXL_ALL_IMAGES, 1);
     return 1;
 }
@@ -444,7 +469,13 @@ static int core_fields(lua_State *L)
     static const struct {
         const char *name;
         sx_op op;
-    } rows[] = {{"p", SX_OP_p}, {"pt", SX_OP_pt}, {"u", SX_OP_u}, {"logu", SX_OP_logu}, {"ce", SX_OP_ce}};
+    } rows[] = {
+        {"p",    SX_OP_p   },
+        {"pt",   SX_OP_pt  },
+        {"u",    SX_OP_u   },
+        {"logu", SX_OP_logu},
+        {"ce",   SX_OP_ce  }
+    };
     lua_settop(L, 1);
     lua_createtable(L, 0, 14);
     sx_id x = sxl_made(L, sx_leaf(g, SX_OP_logits, d->slot, c, 0, NULL, &er), &er);
@@ -479,10 +510,10 @@ static int core_nimages(lua_State *L)
     return 1;
 }
 
-/* -- Writing --------------------------------------------------------------------------------------- */
+/* -- Writing ----------------------------------------------------------------------------------- */
 
 typedef struct writer {
-    sx_dump_writer *w;               /* NULL: finished */
+    sx_dump_writer *w; /* NULL: finished */
     size_t n, classes, px;
 } writer;
 
@@ -497,14 +528,17 @@ static writer *check_writer(lua_State *L)
 /* core.write_dump(path, opts) */
 static int core_write_dump(lua_State *L)
 {
-    static const char *const known[] = {"n",    "classes",     "dims",         "logits_type", "labels_type",
-                                        "gzip", "class_names", "ignore_index", "split",       NULL};
+    static const char *const known[] = {"n",           "classes", "dims",        "logits_type",
+                                        "labels_type", "gzip",    "class_names", "ignore_index",
+                                        "split",       NULL};
     sx_write_opts o = {0};
     sx_error er;
     size_t names, px = 1;
     lua_settop(L, 2);
-    if (lua_type(L, 1) != LUA_TSTRING) sxl_misuse(L, NULL, "write_dump: a path expected, got %s", luaL_typename(L, 1));
-    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "write_dump: a table expected, got %s", luaL_typename(L, 2));
+    if (lua_type(L, 1) != LUA_TSTRING)
+        sxl_misuse(L, NULL, "write_dump: a path expected, got %s", luaL_typename(L, 1));
+    if (!lua_istable(L, 2))
+        sxl_misuse(L, NULL, "write_dump: a table expected, got %s", luaL_typename(L, 2));
     sxl_check_keys(L, 2, "write_dump", known);
     lua_getfield(L, 2, "n");
     o.n = (size_t)sxl_integer(L, -1, "write_dump: n", 1, INT32_MAX);
@@ -517,7 +551,8 @@ static int core_write_dump(lua_State *L)
         lua_geti(L, -1, (lua_Integer)i + 1);
         o.dims[i] = (size_t)sxl_integer(L, -1, "write_dump: dims", 1, INT32_MAX);
         lua_pop(L, 1);
-        if (px > SIZE_MAX / 64 / o.classes / o.dims[i]) sxl_misuse(L, NULL, "write_dump: dims: too large");
+        if (px > SIZE_MAX / 64 / o.classes / o.dims[i])
+            sxl_misuse(L, NULL, "write_dump: dims: too large");
         px *= o.dims[i];
     }
     o.logits_type = dtype_field(L, 2, "logits_type", "write_dump", SX_F32);
@@ -552,7 +587,8 @@ static void *push_flat(lua_State *L, int idx, size_t n, bool integers, const cha
     } out;
     out.p = sxl_push_scratch(L, n, 4);
     if (!lua_istable(L, idx) && !(t && !t->id))
-        sxl_misuse(L, NULL, "write: %s: a flat list or a dense tensor expected, got %s", what, luaL_typename(L, idx));
+        sxl_misuse(L, NULL, "write: %s: a flat list or a dense tensor expected, got %s", what,
+                   luaL_typename(L, idx));
     size_t have = t ? t->n : (size_t)luaL_len(L, idx);
     if (have != n) sxl_misuse(L, NULL, "write: %s: %zu numbers, expected %zu", what, have, n);
     for (size_t k = 0; k < n; k++) {
@@ -561,7 +597,8 @@ static void *push_flat(lua_State *L, int idx, size_t n, bool integers, const cha
             v = t->v[k];
         } else {
             if (lua_geti(L, idx, (lua_Integer)k + 1) != LUA_TNUMBER)
-                sxl_misuse(L, NULL, "write: %s: entry %zu is a %s, not a number", what, k + 1, luaL_typename(L, -1));
+                sxl_misuse(L, NULL, "write: %s: entry %zu is a %s, not a number", what, k + 1,
+                           luaL_typename(L, -1));
             v = lua_tonumber(L, -1);
             lua_pop(L, 1);
         }
@@ -594,7 +631,7 @@ static int writer_finish(lua_State *L)
     sx_error er;
     writer *w = check_writer(L);
     sx_dump_writer *inner = w->w;
-    w->w = NULL;                     /* gone in any case */
+    w->w = NULL; /* gone in any case */
     if (sx_dump_finish(inner, &er)) sxl_raise(L, &er);
     return 0;
 }
@@ -605,30 +642,47 @@ static int writer_gc(lua_State *L)
     writer *w = lua_touserdata(L, 1);
     sx_dump_writer *inner = w->w;
     w->w = NULL;
-    if (inner) sx_dump_finish(inner, &er);   /* an incomplete file is removed by it */
+    if (inner) sx_dump_finish(inner, &er); /* an incomplete file is removed by it */
     return 0;
 }
 
-/* -- Loading --------------------------------------------------------------------------------------- */
+/* -- Loading ----------------------------------------------------------------------------------- */
 
 void sxl_open_dump(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"open", core_open},       {"memory", core_memory},
-                                         {"fields", core_fields},   {"first", core_first},
-                                         {"nimages", core_nimages}, {"write_dump", core_write_dump},
-                                         {NULL, NULL}};
-    static const luaL_Reg methods[] = {{"info", dump_info},
-                                       {"dims", dump_dims},
-                                       {"image_name", dump_image_name},
-                                       {"close", dump_close},
-                                       {NULL, NULL}};
-    static const luaL_Reg events[] = {{"__gc", dump_gc},
-                                      {"__close", dump_close},
-                                      {"__len", dump_len},
-                                      {"__tostring", dump_tostring},
-                                      {NULL, NULL}};
-    static const luaL_Reg writer_methods[] = {{"write", writer_write}, {"finish", writer_finish}, {NULL, NULL}};
-    static const luaL_Reg writer_events[] = {{"__gc", writer_gc}, {"__close", writer_gc}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"open",       core_open      },
+        {"memory",     core_memory    },
+        {"fields",     core_fields    },
+        {"first",      core_first     },
+        {"nimages",    core_nimages   },
+        {"write_dump", core_write_dump},
+        {NULL,         NULL           }
+    };
+    static const luaL_Reg methods[] = {
+        {"info",       dump_info      },
+        {"dims",       dump_dims      },
+        {"image_name", dump_image_name},
+        {"close",      dump_close     },
+        {NULL,         NULL           }
+    };
+    static const luaL_Reg events[] = {
+        {"__gc",       dump_gc      },
+        {"__close",    dump_close   },
+        {"__len",      dump_len     },
+        {"__tostring", dump_tostring},
+        {NULL,         NULL         }
+    };
+    static const luaL_Reg writer_methods[] = {
+        {"write",  writer_write },
+        {"finish", writer_finish},
+        {NULL,     NULL         }
+    };
+    static const luaL_Reg writer_events[] = {
+        {"__gc",    writer_gc},
+        {"__close", writer_gc},
+        {NULL,      NULL     }
+    };
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, SXL_DUMP);
     luaL_setfuncs(L, events, 0);

@@ -8,28 +8,28 @@
 #include "bind.h"
 #include "pass/pass.h"
 
-/* -- Outputs --------------------------------------------------------------------------------------- */
+/* -- Outputs ----------------------------------------------------------------------------------- */
 
 typedef struct output {
     sx_id id;
-    size_t image;        /* of a tensor restricted to one */
-    bool pixels;         /* to be materialised: has a pixel axis */
+    size_t image; /* of a tensor restricted to one */
+    bool pixels;  /* to be materialised: has a pixel axis */
     bool done;
 } output;
 
-/* Everything of one call. The userdata that holds it is a to-be-closed slot: it releases plan, result and the nameless
- * dump, and counts down what is busy, however the call ends. */
+/* Everything of one call. The userdata that holds it is a to-be-closed slot: it releases plan,
+ * result and the nameless dump, and counts down what is busy, however the call ends. */
 typedef struct job {
     lua_State *L;
     sxl_session *s;
-    sxl_dump *d;         /* NULL: the outputs read none */
-    sx_dump *dump;       /* what the plan gets */
+    sxl_dump *d;   /* NULL: the outputs read none */
+    sx_dump *dump; /* what the plan gets */
     uint32_t slot;
-    sx_dump *own;        /* stands in where there is no dump */
+    sx_dump *own; /* stands in where there is no dump */
     sx_plan *plan;
     sx_result *res;
-    int progress;        /* stack index of the callback, 0 = none */
-    int failure;         /* stack index where its error goes */
+    int progress; /* stack index of the callback, 0 = none */
+    int failure;  /* stack index where its error goes */
     bool failed, counted;
 } job;
 
@@ -82,8 +82,8 @@ static void stand_in(lua_State *L, job *j, size_t classes)
     if (x) memset(x, 0, classes * sizeof *x);
     sx_dump_close(j->own);
     j->own = NULL;
-    if (sx_dump_memory("(none)", x ? x : logits, SX_F64, labels, SX_U8, 1, classes > 1 ? classes : 1, (size_t[]){1}, 1,
-                       &o, &j->own, &er)) {
+    if (sx_dump_memory("(none)", x ? x : logits, SX_F64, labels, SX_U8, 1,
+                       classes > 1 ? classes : 1, (size_t[]){1}, 1, &o, &j->own, &er)) {
         j->own = NULL;
         sxl_raise(L, &er);
     }
@@ -92,7 +92,8 @@ static void stand_in(lua_State *L, job *j, size_t classes)
 }
 
 /* The list of tensors at `list` as outputs (scratch, pushed); out[i].id is 0 for dense ones. */
-static output *read_outputs(lua_State *L, int list, const sxl_dump *d, const char *who, size_t *count)
+static output *read_outputs(lua_State *L, int list, const sxl_dump *d, const char *who,
+                            size_t *count)
 {
     sxl_session *s = sxl_get_session(L);
     size_t n = (size_t)luaL_len(L, list);
@@ -102,14 +103,17 @@ static output *read_outputs(lua_State *L, int list, const sxl_dump *d, const cha
         lua_geti(L, list, (lua_Integer)i + 1);
         const sxl_tensor *t = sxl_test_tensor(L, -1);
         if (!t && lua_type(L, -1) != LUA_TNUMBER)
-            sxl_misuse(L, NULL, "%s: entry %zu: a tensor expected, got %s", who, i + 1, luaL_typename(L, -1));
+            sxl_misuse(L, NULL, "%s: entry %zu: a tensor expected, got %s", who, i + 1,
+                       luaL_typename(L, -1));
         if (t && t->id) {
             const sx_node *n_t = sx_node_get(s->g, t->id);
             out[i].id = t->id;
             out[i].image = n_t->axes & SX_AX_N ? t->image : SXL_ALL_IMAGES;
             out[i].pixels = (n_t->axes & SX_AX_P) != 0;
-            if (n_t->dump && !d) sxl_misuse(L, NULL, "%s: entry %zu reads a dump, but none was given", who, i + 1);
-            if (n_t->dump && n_t->dump != d->slot) sxl_misuse(L, NULL, "%s: entry %zu reads another dump", who, i + 1);
+            if (n_t->dump && !d)
+                sxl_misuse(L, NULL, "%s: entry %zu reads a dump, but none was given", who, i + 1);
+            if (n_t->dump && n_t->dump != d->slot)
+                sxl_misuse(L, NULL, "%s: entry %zu reads another dump", who, i + 1);
             if (out[i].pixels && out[i].image == SXL_ALL_IMAGES)
                 sxl_misuse(L, "reduce it, t:mean(\"pixel\"), or take one image, t[3]:eval()",
                            "%s: the tensor has a pixel axis", who);
@@ -120,7 +124,7 @@ static output *read_outputs(lua_State *L, int list, const sxl_dump *d, const cha
     return out;
 }
 
-/* -- Results --------------------------------------------------------------------------------------- */
+/* -- Results ----------------------------------------------------------------------------------- */
 
 static void add_name(lua_State *L, const char *name, int *n)
 {
@@ -150,7 +154,11 @@ static void push_result(lua_State *L, const job *j, const output *o, const sx_ar
     if (a->axes & SX_AX_L) dim[n++] = info->classes, add_name(L, "label", &names);
     if (a->axes & SX_AX_C) dim[n++] = info->classes, add_name(L, "class", &names);
     if (a->axes & SX_AX_P) {
-        static const char *const space[3][3] = {{"x"}, {"y", "x"}, {"z", "y", "x"}};
+        static const char *const space[3][3] = {
+            {"x"},
+            {"y", "x"},
+            {"z", "y", "x"}
+        };
         size_t d[3];
         sx_dump_dims(j->dump, o->image, d);
         for (size_t k = 0; k < info->n_dims; k++) {
@@ -160,19 +168,20 @@ static void push_result(lua_State *L, const job *j, const output *o, const sx_ar
     }
     for (int i = tail; i < n; i++) after *= dim[i];
     sxl_tensor *t = sxl_push_dense(L, n, dim);
-    if (images && o->image != SXL_ALL_IMAGES) {          /* one of the images */
+    if (images && o->image != SXL_ALL_IMAGES) { /* one of the images */
         for (size_t b = 0; b < before && a->n == before * info->n * after; b++)
             memcpy(t->v + b * after, a->v + (b * info->n + o->image) * after, after * sizeof *t->v);
     } else if (a->n == t->n) {
         memcpy(t->v, a->v, t->n * sizeof *t->v);
     }
     if (a->n != (images && o->image != SXL_ALL_IMAGES ? t->n * info->n : t->n))
-        luaL_error(L, "internal error: a result of %I numbers, expected %I", (LUAI_UACINT)a->n, (LUAI_UACINT)t->n);
+        luaL_error(L, "internal error: a result of %I numbers, expected %I", (LUAI_UACINT)a->n,
+                   (LUAI_UACINT)t->n);
     lua_insert(L, -2);
     lua_setiuservalue(L, -2, 1);
 }
 
-/* -- Running --------------------------------------------------------------------------------------- */
+/* -- Running ----------------------------------------------------------------------------------- */
 
 /* progress(pass, passes, done, total): pass from 1; pixels of the pass. false stops. */
 static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total)
@@ -180,7 +189,9 @@ static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, ui
     job *j = arg;
     lua_State *L = j->L;
     lua_pushvalue(L, j->progress);
-    lua_pushinteger(L, (lua_Integer)(pass < passes ? pass + 1 : passes ? passes : 1));   /* one image alone: 1 of 1 */
+    lua_pushinteger(L, (lua_Integer)(pass < passes ? pass + 1
+                                     : passes      ? passes
+                                                   : 1)); /* one image alone: 1 of 1 */
     lua_pushinteger(L, (lua_Integer)(passes ? passes : 1));
     lua_pushinteger(L, (lua_Integer)done);
     lua_pushinteger(L, (lua_Integer)total);
@@ -218,16 +229,19 @@ static void read_settings(lua_State *L, int idx, settings *o, int *progress)
     o->run.isa = sx_isa_best();
     *progress = 0;
     if (idx && lua_isnoneornil(L, idx)) idx = 0;
-    if (idx && !lua_istable(L, idx)) sxl_misuse(L, NULL, "eval: options: a table expected, got %s", luaL_typename(L, idx));
+    if (idx && !lua_istable(L, idx))
+        sxl_misuse(L, NULL, "eval: options: a table expected, got %s", luaL_typename(L, idx));
     if (idx) sxl_check_keys(L, idx, "eval", known);
     if (option(L, idx, "precision")) {
         const char *s = lua_tostring(L, -1);
         if (!s || (strcmp(s, "single") != 0 && strcmp(s, "double") != 0))
-            sxl_misuse(L, NULL, "eval: precision: \"single\" or \"double\", not %s", s ? s : luaL_typename(L, -1));
+            sxl_misuse(L, NULL, "eval: precision: \"single\" or \"double\", not %s",
+                       s ? s : luaL_typename(L, -1));
         o->run.use_double = s[0] == 'd';
     }
     lua_pop(L, 1);
-    if (idx && sxl_field(L, idx, "threads")) o->threads = (int)sxl_integer(L, -1, "eval: threads", 0, 4096);
+    if (idx && sxl_field(L, idx, "threads"))
+        o->threads = (int)sxl_integer(L, -1, "eval: threads", 0, 4096);
     if (idx) lua_pop(L, 1);
     if (option(L, idx, "mem")) o->run.mem = (size_t)sxl_integer(L, -1, "eval: mem", 0, INT64_MAX);
     lua_pop(L, 1);
@@ -235,21 +249,24 @@ static void read_settings(lua_State *L, int idx, settings *o, int *progress)
         const char *s = lua_tostring(L, -1);
         int isa = 0;
         while (isa < SX_ISA_COUNT && (!s || strcmp(sx_isa_name((sx_isa)isa), s) != 0)) isa++;
-        if (isa > (int)sx_isa_best()) sxl_misuse(L, NULL, "eval: isa: this machine has no '%s'", s ? s : "?");
+        if (isa > (int)sx_isa_best())
+            sxl_misuse(L, NULL, "eval: isa: this machine has no '%s'", s ? s : "?");
         o->run.isa = (sx_isa)isa;
     }
     if (idx) lua_pop(L, 1);
     if (idx && sxl_field(L, idx, "progress")) {
         if (lua_type(L, -1) != LUA_TFUNCTION)
-            sxl_misuse(L, NULL, "eval: progress: a function expected, got %s", luaL_typename(L, -1));
-        *progress = lua_gettop(L);      /* stays */
+            sxl_misuse(L, NULL, "eval: progress: a function expected, got %s",
+                       luaL_typename(L, -1));
+        *progress = lua_gettop(L); /* stays */
         return;
     }
     if (idx) lua_pop(L, 1);
 }
 
 /* Outputs out[pick[0 .. n-1]] as one plan, run; results into the table at `results`. */
-static void run_some(lua_State *L, job *j, const settings *o, output *out, const size_t *pick, size_t n, int results)
+static void run_some(lua_State *L, job *j, const settings *o, output *out, const size_t *pick,
+                     size_t n, int results)
 {
     sx_error er;
     size_t map = out[pick[0]].pixels ? out[pick[0]].image : SIZE_MAX;
@@ -289,7 +306,9 @@ static size_t next_group(const job *j, const output *out, size_t n, size_t *pick
     for (size_t i = 0; i < n; i++) {
         const output *first = k ? &out[pick[0]] : NULL;
         if (!out[i].id || out[i].done) continue;
-        if (first && (first->pixels != out[i].pixels || (first->pixels && first->image != out[i].image))) continue;
+        if (first &&
+            (first->pixels != out[i].pixels || (first->pixels && first->image != out[i].image)))
+            continue;
         if (first && !j->d && classes_of(j, first) != classes_of(j, &out[i])) continue;
         pick[k++] = i;
     }
@@ -323,7 +342,8 @@ static int core_eval(lua_State *L)
     double start = now();
     lua_settop(L, 3);
     luaL_checkstack(L, 40, NULL);
-    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "eval: a list of tensors expected, got %s", luaL_typename(L, 2));
+    if (!lua_istable(L, 2))
+        sxl_misuse(L, NULL, "eval: a list of tensors expected, got %s", luaL_typename(L, 2));
     job *j = push_job(L);
     int progress;
     read_settings(L, 3, &o, &progress);
@@ -381,7 +401,8 @@ static int core_plan(lua_State *L)
     size_t n, ids = 0;
     lua_settop(L, 3);
     luaL_checkstack(L, 30, NULL);
-    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "plan: a list of tensors expected, got %s", luaL_typename(L, 2));
+    if (!lua_istable(L, 2))
+        sxl_misuse(L, NULL, "plan: a list of tensors expected, got %s", luaL_typename(L, 2));
     job *j = push_job(L);
     j->d = sxl_check_dump(L, 1);
     output *out = read_outputs(L, 2, j->d, "plan", &n);
@@ -442,7 +463,8 @@ static int tensor_eval(lua_State *L)
     lua_pushvalue(L, lua_upvalueindex(1));
     lua_pushcclosure(L, core_eval, 1);
     const sxl_dump *d = sxl_push_dump_of(L, 1);
-    if (d && !d->d && !sx_node_get(sxl_get_session(L)->g, t->id)->dump) {   /* closed, but not needed */
+    if (d && !d->d &&
+        !sx_node_get(sxl_get_session(L)->g, t->id)->dump) { /* closed, but not needed */
         lua_pop(L, 1);
         lua_pushnil(L);
     }

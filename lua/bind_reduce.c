@@ -1,13 +1,13 @@
 /*
- * bind_reduce.c: lazy tensors that lose or gain an axis: sums over pixels, images and classes, means, labels,
- * gradients.
+ * bind_reduce.c: lazy tensors that lose or gain an axis: sums over pixels, images and classes,
+ * means, labels, gradients.
  */
 #include <string.h>
 
 #include "bind.h"
 #include "graph/grad.h"
 
-/* -- Sums ------------------------------------------------------------------------------------------ */
+/* -- Sums -------------------------------------------------------------------------------------- */
 
 /* Pixel sum. What reads no pixel counts once per valid pixel. */
 static sx_id pixel_sum(lua_State *L, sx_op op, sx_id id, const sxl_mix *mix, const char *who)
@@ -19,14 +19,16 @@ static sx_id pixel_sum(lua_State *L, sx_op op, sx_id id, const sxl_mix *mix, con
     return sxl_make1(L, op, id);
 }
 
-static sx_id image_sum(lua_State *L, sx_op op, int64_t batch, sx_id id, const sxl_mix *mix, const char *who)
+static sx_id image_sum(lua_State *L, sx_op op, int64_t batch, sx_id id, const sxl_mix *mix,
+                       const char *who)
 {
     sxl_session *s = sxl_get_session(L);
     sx_error er;
     if (mix->restricted && (sxl_axes_of(L, id) & SX_AX_N))
         sxl_misuse(L, NULL, "%s: the tensor is image %zu alone", who, mix->image + 1);
-    if (sxl_axes_of(L, id) & SX_AX_P) sxl_misuse(L, "sum(\"pixel\") first", "%s: the tensor has a pixel axis", who);
-    if (!sx_node_get(s->g, id)->dump) {          /* a constant: once per image */
+    if (sxl_axes_of(L, id) & SX_AX_P)
+        sxl_misuse(L, "sum(\"pixel\") first", "%s: the tensor has a pixel axis", who);
+    if (!sx_node_get(s->g, id)->dump) { /* a constant: once per image */
         sx_id first = sxl_leaf(L, SX_OP_first, sxl_need_dump(L, mix, who, NULL, NULL), 0, 1);
         first = sxl_made(L, sx_make(s->g, op, first, 0, 0, batch, &er), &er);
         return sxl_make2(L, SX_OP_mul, id, first);
@@ -64,7 +66,8 @@ static int core_bsum(lua_State *L)
     lua_settop(L, 2);
     sx_id id = sxl_node(L, 1, "bsum", &mix);
     int64_t batch = sxl_integer(L, 2, "bsum: images of a batch", 1, INT32_MAX);
-    if (batch == 1 && (sxl_axes_of(L, id) & SX_AX_N) && !(sxl_axes_of(L, id) & SX_AX_P)) return sxl_push_mixed(L, id, &mix);
+    if (batch == 1 && (sxl_axes_of(L, id) & SX_AX_N) && !(sxl_axes_of(L, id) & SX_AX_P))
+        return sxl_push_mixed(L, id, &mix);
     return sxl_push_mixed(L, image_sum(L, SX_OP_bsum, batch, id, &mix, "bsum"), &mix);
 }
 
@@ -85,8 +88,12 @@ static int core_transpose(lua_State *L)
     sxl_mix mix = SXL_MIX;
     lua_settop(L, 1);
     const sxl_tensor *t = sxl_check_tensor(L, 1, "transpose");
-    if (t->id) return sxl_push_mixed(L, sxl_make1(L, SX_OP_transpose, sxl_node(L, 1, "transpose", &mix)), &mix);
-    if (t->n_dims != 2) sxl_misuse(L, NULL, "transpose: a matrix expected, the tensor has %d dimensions", t->n_dims);
+    if (t->id)
+        return sxl_push_mixed(L, sxl_make1(L, SX_OP_transpose, sxl_node(L, 1, "transpose", &mix)),
+                              &mix);
+    if (t->n_dims != 2)
+        sxl_misuse(L, NULL, "transpose: a matrix expected, the tensor has %d dimensions",
+                   t->n_dims);
     size_t rows = t->dim[0], cols = t->dim[1];
     sxl_tensor *r = sxl_push_dense(L, 2, (size_t[]){cols, rows});
     for (size_t i = 0; i < rows; i++)
@@ -129,7 +136,8 @@ static int tensor_sum(lua_State *L)
     if (!sxl_check_tensor(L, 1, "sum")->id) return sxl_dense_reduce(L, "sum");
     sx_axes ax = sxl_dim_argument(L, "sum");
     sx_id id = sxl_node(L, 1, "sum", &mix);
-    return sxl_push_mixed(L, ax ? sum_axis(L, id, ax, &mix, "sum") : sum_all(L, id, &mix, "sum"), &mix);
+    return sxl_push_mixed(L, ax ? sum_axis(L, id, ax, &mix, "sum") : sum_all(L, id, &mix, "sum"),
+                          &mix);
 }
 
 /* Valid pixels: of each image, or (when `images`) of all of them. */
@@ -165,7 +173,8 @@ static int tensor_mean(lua_State *L)
     if (have & SX_AX_C) count *= (double)sxl_classes_of(L, id, &mix, "mean");
     if (have & SX_AX_L) count *= (double)sxl_classes_of(L, id, &mix, "mean");
     if (have & SX_AX_P) {
-        sum = sxl_make2(L, SX_OP_div, sum, valid_count(L, &mix, (have & SX_AX_N) && !mix.restricted));
+        sum =
+            sxl_make2(L, SX_OP_div, sum, valid_count(L, &mix, (have & SX_AX_N) && !mix.restricted));
     } else if ((have & SX_AX_N) && !mix.restricted) {
         sxl_need_dump(L, &mix, "mean", NULL, &images);
         count *= (double)images;
@@ -180,7 +189,7 @@ static int class_method(lua_State *L)
     sxl_mix mix = SXL_MIX;
     sx_op op = (sx_op)lua_tointeger(L, lua_upvalueindex(1));
     const char *who = lua_tostring(L, lua_upvalueindex(2));
-    bool named = op != SX_OP_cmax && op != SX_OP_NONE;       /* dim may be left out: "class" */
+    bool named = op != SX_OP_cmax && op != SX_OP_NONE; /* dim may be left out: "class" */
     lua_settop(L, 2);
     const sxl_tensor *t = sxl_check_tensor(L, 1, who);
     if (lua_isnil(L, 2) && named && (t->id || t->n_dims > 1)) {
@@ -193,7 +202,10 @@ static int class_method(lua_State *L)
     }
     sx_axes ax = sxl_dim_argument(L, who);
     if (ax != SX_AX_C && ax != SX_AX_L)
-        sxl_misuse(L, op == SX_OP_cmax || op == SX_OP_NONE ? "the larger of two: a:maximum(b); over the rest: t:eval()" : NULL,
+        sxl_misuse(L,
+                   op == SX_OP_cmax || op == SX_OP_NONE
+                       ? "the larger of two: a:maximum(b); over the rest: t:eval()"
+                       : NULL,
                    "%s: only over \"class\" or \"label\"", who);
     sx_id id = sxl_node(L, 1, who, &mix);
     if (op == SX_OP_NONE)
@@ -203,7 +215,7 @@ static int class_method(lua_State *L)
     return sxl_push_mixed(L, id, &mix);
 }
 
-/* -- Labels ---------------------------------------------------------------------------------------- */
+/* -- Labels ------------------------------------------------------------------------------------ */
 
 static sx_id picked(lua_State *L, const char *who, sxl_mix *mix)
 {
@@ -250,19 +262,22 @@ static int tensor_sum_by(lua_State *L)
     lua_settop(L, 2);
     sxl_check_tensor(L, 1, "sum_by");
     sx_id t = sxl_node(L, 1, "sum_by", &mix), y = sxl_node(L, 2, "sum_by", &mix), sum;
-    if (!(sxl_axes_of(L, y) & SX_AX_P)) sxl_misuse(L, "t:sum_by(d.labels)", "sum_by: the argument must be labels");
+    if (!(sxl_axes_of(L, y) & SX_AX_P))
+        sxl_misuse(L, "t:sum_by(d.labels)", "sum_by: the argument must be labels");
     if (sx_node_get(s->g, y)->op == SX_OP_labels) {
         sum = pixel_sum(L, SX_OP_bysum, t, &mix, "sum_by");
-    } else {                                       /* other labels, a prediction say: choose by their one-hot */
+    } else { /* other labels, a prediction say: choose by their one-hot */
         sx_id hot = sxl_make1(L, SX_OP_onehot, y);
         if (sxl_axes_of(L, t) & SX_AX_C) hot = sxl_make1(L, SX_OP_transpose, hot);
-        sum = pixel_sum(L, SX_OP_psum, sxl_make3(L, SX_OP_where, hot, t, sxl_constant(L, 0)), &mix, "sum_by");
+        sum = pixel_sum(L, SX_OP_psum, sxl_make3(L, SX_OP_where, hot, t, sxl_constant(L, 0)), &mix,
+                        "sum_by");
     }
-    return sxl_push_mixed(L, mix.restricted ? sum : image_sum(L, SX_OP_nsum, 0, sum, &mix, "sum_by"), &mix);
+    return sxl_push_mixed(
+        L, mix.restricted ? sum : image_sum(L, SX_OP_nsum, 0, sum, &mix, "sum_by"), &mix);
 }
 
-/* core.grad(y, x): derivative of the sum of y over its images, classes and pixels with respect to x, another lazy
- * tensor that y is made from. It has the axes of x, and y's sweep axes. */
+/* core.grad(y, x): derivative of the sum of y over its images, classes and pixels with respect to
+ * x, another lazy tensor that y is made from. It has the axes of x, and y's sweep axes. */
 static int core_grad(lua_State *L)
 {
     sxl_mix mix = SXL_MIX;
@@ -271,7 +286,8 @@ static int core_grad(lua_State *L)
     for (int i = 1; i <= 2; i++) {
         const sxl_tensor *t = sxl_check_tensor(L, i, "grad");
         if (!t->id)
-            sxl_misuse(L, "segx.grad(loss, d.logits)", "grad: argument %d holds numbers; there is nothing to derive", i);
+            sxl_misuse(L, "segx.grad(loss, d.logits)",
+                       "grad: argument %d holds numbers; there is nothing to derive", i);
         if (t->image != SXL_ALL_IMAGES)
             sxl_misuse(L, "segx.grad(y, x)[3]", "grad: argument %d is one image alone", i);
     }
@@ -280,27 +296,42 @@ static int core_grad(lua_State *L)
     return sxl_push_mixed(L, g, &mix);
 }
 
-/* -- Loading --------------------------------------------------------------------------------------- */
+/* -- Loading ----------------------------------------------------------------------------------- */
 
 void sxl_open_reduce(lua_State *L, int methods)
 {
-    static const luaL_Reg functions[] = {{"psum", core_psum}, {"bysum", core_bysum}, {"nsum", core_nsum},
-                                         {"bsum", core_bsum}, {"lsum", core_lsum},   {"transpose", core_transpose},
-                                         {"grad", core_grad}, {NULL, NULL}};
-    static const luaL_Reg method[] = {{"sum", tensor_sum},
-                                      {"mean", tensor_mean},
-                                      {"pick", tensor_pick},
-                                      {"logpick", tensor_logpick},
-                                      {"one_minus_pick", tensor_one_minus_pick},
-                                      {"onehot", tensor_onehot},
-                                      {"sum_by", tensor_sum_by},
-                                      {"transpose", core_transpose},
-                                      {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"psum",      core_psum     },
+        {"bysum",     core_bysum    },
+        {"nsum",      core_nsum     },
+        {"bsum",      core_bsum     },
+        {"lsum",      core_lsum     },
+        {"transpose", core_transpose},
+        {"grad",      core_grad     },
+        {NULL,        NULL          }
+    };
+    static const luaL_Reg method[] = {
+        {"sum",            tensor_sum           },
+        {"mean",           tensor_mean          },
+        {"pick",           tensor_pick          },
+        {"logpick",        tensor_logpick       },
+        {"one_minus_pick", tensor_one_minus_pick},
+        {"onehot",         tensor_onehot        },
+        {"sum_by",         tensor_sum_by        },
+        {"transpose",      core_transpose       },
+        {NULL,             NULL                 }
+    };
     static const struct {
         const char *name;
-        sx_op op;                                 /* NONE: min, by way of cmax */
-    } by_class[] = {{"max", SX_OP_cmax},         {"min", SX_OP_NONE},         {"logsumexp", SX_OP_logsumexp},
-                    {"softmax", SX_OP_softmax},  {"log_softmax", SX_OP_log_softmax}, {"argmax", SX_OP_argmax}};
+        sx_op op; /* NONE: min, by way of cmax */
+    } by_class[] = {
+        {"max",         SX_OP_cmax       },
+        {"min",         SX_OP_NONE       },
+        {"logsumexp",   SX_OP_logsumexp  },
+        {"softmax",     SX_OP_softmax    },
+        {"log_softmax", SX_OP_log_softmax},
+        {"argmax",      SX_OP_argmax     }
+    };
     methods = lua_absindex(L, methods);
     luaL_setfuncs(L, functions, 0);
     lua_pushvalue(L, methods);

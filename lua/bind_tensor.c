@@ -1,17 +1,14 @@
 /*
- * bind_tensor.c: the Tensor type of Lua. One type for two things: expressions over a dump (lazy: a node of the
- * session's graph) and numbers in memory (dense, bind_dense.c). Elementwise functions and methods come from
- * the op table; there is no list of them here.
+ * bind_tensor.c: the Tensor type of Lua. One type for two things: expressions over a dump (lazy: a
+ * node of the session's graph) and numbers in memory (dense, bind_dense.c). Elementwise functions
+ * and methods come from the op table; there is no list of them here.
  */
 #include <stdio.h>
 #include <string.h>
 
 #include "bind.h"
 
-sxl_tensor *sxl_test_tensor(lua_State *L, int idx)
-{
-    return luaL_testudata(L, idx, SXL_TENSOR);
-}
+sxl_tensor *sxl_test_tensor(lua_State *L, int idx) { return luaL_testudata(L, idx, SXL_TENSOR); }
 
 sxl_tensor *sxl_check_tensor(lua_State *L, int idx, const char *who)
 {
@@ -45,22 +42,25 @@ sxl_dump *sxl_push_dump_of(lua_State *L, int idx)
     return luaL_testudata(L, -1, SXL_DUMP);
 }
 
-/* -- Operands -------------------------------------------------------------------------------------- */
+/* -- Operands ---------------------------------------------------------------------------------- */
 
-static void mix_in(lua_State *L, int idx, const sxl_tensor *t, const sx_node *n, const char *who, sxl_mix *mix)
+static void mix_in(lua_State *L, int idx, const sxl_tensor *t, const sx_node *n, const char *who,
+                   sxl_mix *mix)
 {
     if (n->axes & SX_AX_N) {
         if (t->image == SXL_ALL_IMAGES) {
             mix->all = true;
         } else if (mix->restricted && mix->image != t->image) {
-            sxl_misuse(L, NULL, "%s: operands of different images, %zu and %zu", who, mix->image + 1, t->image + 1);
+            sxl_misuse(L, NULL, "%s: operands of different images, %zu and %zu", who,
+                       mix->image + 1, t->image + 1);
         } else {
             mix->restricted = true;
             mix->image = t->image;
         }
         if (mix->all && mix->restricted)
             sxl_misuse(L, "take the same image of both, a[3] and b[3]",
-                       "%s: one operand is image %zu alone, another has all images", who, mix->image + 1);
+                       "%s: one operand is image %zu alone, another has all images", who,
+                       mix->image + 1);
     }
     if (mix->firm) return;
     if (mix->dump && !n->dump) return;
@@ -76,11 +76,13 @@ sx_id sxl_node(lua_State *L, int idx, const char *who, sxl_mix *mix)
 {
     sxl_session *s = sxl_get_session(L);
     sx_error er;
-    if (lua_type(L, idx) == LUA_TNUMBER) return sxl_made(L, sx_const(s->g, lua_tonumber(L, idx), &er), &er);
+    if (lua_type(L, idx) == LUA_TNUMBER)
+        return sxl_made(L, sx_const(s->g, lua_tonumber(L, idx), &er), &er);
     const sxl_tensor *t = sxl_test_tensor(L, idx);
     if (!t) {
         if (lua_isnoneornil(L, idx))
-            sxl_misuse(L, NULL, "%s: argument %d: a tensor or a number expected, got nothing", who, idx);
+            sxl_misuse(L, NULL, "%s: argument %d: a tensor or a number expected, got nothing", who,
+                       idx);
         sxl_misuse(L, NULL, "%s: argument %d: a tensor or a number expected, got a %s", who, idx,
                    luaL_typename(L, idx));
     }
@@ -100,7 +102,8 @@ int sxl_push_mixed(lua_State *L, sx_id id, const sxl_mix *mix)
     sxl_session *s = sxl_get_session(L);
     bool images = sx_node_get(s->g, id)->axes & SX_AX_N;
     sxl_push_dump_of(L, mix->dump);
-    sxl_push_lazy(L, id, images && mix->restricted ? mix->image : SXL_ALL_IMAGES, lua_isnil(L, -1) ? 0 : -1);
+    sxl_push_lazy(L, id, images && mix->restricted ? mix->image : SXL_ALL_IMAGES,
+                  lua_isnil(L, -1) ? 0 : -1);
     return 1;
 }
 
@@ -128,18 +131,16 @@ sx_id sxl_constant(lua_State *L, double v)
     return sxl_made(L, sx_const(sxl_get_session(L)->g, v, &er), &er);
 }
 
-sx_axes sxl_axes_of(lua_State *L, sx_id id)
-{
-    return sx_node_get(sxl_get_session(L)->g, id)->axes;
-}
+sx_axes sxl_axes_of(lua_State *L, sx_id id) { return sx_node_get(sxl_get_session(L)->g, id)->axes; }
 
 /* Number of the dump that the operands know; misuse when none does. */
-uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes, size_t *images)
+uint32_t sxl_need_dump(lua_State *L, const sxl_mix *mix, const char *who, size_t *classes,
+                       size_t *images)
 {
     const sxl_dump *d = sxl_push_dump_of(L, mix->dump);
     if (!d || !d->d)
-        sxl_misuse(L, "sum something that is made from d.logits or d.labels", "%s: the tensor %s", who,
-                   d ? "belongs to a closed dump" : "belongs to no dump");
+        sxl_misuse(L, "sum something that is made from d.logits or d.labels", "%s: the tensor %s",
+                   who, d ? "belongs to a closed dump" : "belongs to no dump");
     if (classes) *classes = sx_dump_get_info(d->d)->classes;
     if (images) *images = sx_dump_get_info(d->d)->n;
     uint32_t slot = d->slot;
@@ -160,7 +161,7 @@ size_t sxl_classes_of(lua_State *L, sx_id id, const sxl_mix *mix, const char *wh
     return c;
 }
 
-/* -- Elementwise ----------------------------------------------------------------------------------- */
+/* -- Elementwise ------------------------------------------------------------------------------- */
 
 static const char *lua_name(sx_op op)
 {
@@ -170,7 +171,8 @@ static const char *lua_name(sx_op op)
 static void check_condition(lua_State *L)
 {
     if (lua_isboolean(L, 1))
-        sxl_misuse(L, "write x:eq(3), x:lt(0.5)", "where: the condition is the Lua boolean %s; '==' on a tensor always is",
+        sxl_misuse(L, "write x:eq(3), x:lt(0.5)",
+                   "where: the condition is the Lua boolean %s; '==' on a tensor always is",
                    lua_toboolean(L, 1) ? "true" : "false");
 }
 
@@ -180,15 +182,15 @@ static int elementwise_op(lua_State *L, sx_op op)
     bool lazy = false;
     if (op == SX_OP_where) check_condition(L);
     if (lua_gettop(L) < args)
-        sxl_misuse(L, NULL, "%s: %d argument%s expected, got %d", lua_name(op), args, args > 1 ? "s" : "",
-                   lua_gettop(L));
+        sxl_misuse(L, NULL, "%s: %d argument%s expected, got %d", lua_name(op), args,
+                   args > 1 ? "s" : "", lua_gettop(L));
     lua_settop(L, args);
     for (int i = 1; i <= args; i++) {
         if (lua_type(L, i) == LUA_TNUMBER) continue;
         const sxl_tensor *t = sxl_test_tensor(L, i);
         if (!t)
-            sxl_misuse(L, NULL, "%s: argument %d: a tensor or a number expected, got a %s", lua_name(op), i,
-                       luaL_typename(L, i));
+            sxl_misuse(L, NULL, "%s: argument %d: a tensor or a number expected, got a %s",
+                       lua_name(op), i, luaL_typename(L, i));
         lazy |= t->id != 0;
     }
     if (!lazy) {
@@ -206,7 +208,8 @@ static int elementwise(lua_State *L)
     return elementwise_op(L, (sx_op)lua_tointeger(L, lua_upvalueindex(1)));
 }
 
-/* t:clamp(lo, hi); either may be nil. Not min(max()): NaN stays NaN and the ends keep their gradient. */
+/* t:clamp(lo, hi); either may be nil. Not min(max()): NaN stays NaN and the ends keep their
+ * gradient. */
 static int tensor_clamp(lua_State *L)
 {
     static const sx_op outside[] = {SX_OP_lt, SX_OP_gt};
@@ -240,7 +243,8 @@ static int no_order(lua_State *L)
 
 static int no_concat(lua_State *L)
 {
-    sxl_misuse(L, "tostring(t), or t:item() for one number", "a tensor cannot be joined with text by '..'");
+    sxl_misuse(L, "tostring(t), or t:item() for one number",
+               "a tensor cannot be joined with text by '..'");
     return 0;
 }
 
@@ -250,7 +254,7 @@ static int no_assign(lua_State *L)
     return 0;
 }
 
-/* -- Axes and dimensions --------------------------------------------------------------------------- */
+/* -- Axes and dimensions ----------------------------------------------------------------------- */
 
 /* Axes of the tensor at idx as lazy code sees them: an image taken out is no axis. */
 static sx_axes visible_axes(lua_State *L, int idx)
@@ -264,10 +268,11 @@ static sx_axes visible_axes(lua_State *L, int idx)
 typedef struct dims {
     int n;
     sx_axes axis[SX_MAX_SWEEP + 6];
-    size_t size[SX_MAX_SWEEP + 6];    /* 0: differs between images */
+    size_t size[SX_MAX_SWEEP + 6]; /* 0: differs between images */
 } dims;
 
-/* Dimensions of the lazy tensor at idx in the order of results: sweeps, image, label, class, space. */
+/* Dimensions of the lazy tensor at idx in the order of results: sweeps, image, label, class,
+ * space. */
 static void lazy_dims(lua_State *L, int idx, dims *out)
 {
     sxl_session *s = sxl_get_session(L);
@@ -301,7 +306,12 @@ static void lazy_dims(lua_State *L, int idx, dims *out)
 static const struct {
     const char *name;
     sx_axes axis;
-} axis_names[] = {{"image", SX_AX_N}, {"label", SX_AX_L}, {"class", SX_AX_C}, {"pixel", SX_AX_P}};
+} axis_names[] = {
+    {"image", SX_AX_N},
+    {"label", SX_AX_L},
+    {"class", SX_AX_C},
+    {"pixel", SX_AX_P}
+};
 enum { N_AXIS_NAMES = 4 };
 
 _Noreturn static void no_axis(lua_State *L, const char *who, const char *name, sx_axes have)
@@ -312,7 +322,8 @@ _Noreturn static void no_axis(lua_State *L, const char *who, const char *name, s
             if (text[0]) strcat(text, ", ");
             strcat(text, axis_names[i].name);
         }
-    sxl_misuse(L, NULL, "%s: the tensor has no %s axis (it has %s)", who, name, text[0] ? text : "none");
+    sxl_misuse(L, NULL, "%s: the tensor has no %s axis (it has %s)", who, name,
+               text[0] ? text : "none");
 }
 
 /* The axis of the lazy tensor at 1 that the value at 2 names; 0 when it is nil. */
@@ -337,11 +348,13 @@ sx_axes sxl_dim_argument(lua_State *L, const char *who)
         return ax;
     }
     if (lua_type(L, 2) != LUA_TSTRING)
-        sxl_misuse(L, NULL, "%s: a dimension is a name or a position, not a %s", who, luaL_typename(L, 2));
+        sxl_misuse(L, NULL, "%s: a dimension is a name or a position, not a %s", who,
+                   luaL_typename(L, 2));
     const char *name = lua_tostring(L, 2);
     for (int i = 0; i < N_AXIS_NAMES; i++)
         if (strcmp(axis_names[i].name, name) == 0) {
-            if (!(have & axis_names[i].axis) && axis_names[i].axis != SX_AX_P && axis_names[i].axis != SX_AX_N)
+            if (!(have & axis_names[i].axis) && axis_names[i].axis != SX_AX_P &&
+                axis_names[i].axis != SX_AX_N)
                 no_axis(L, who, name, have);
             return axis_names[i].axis;
         }
@@ -349,7 +362,9 @@ sx_axes sxl_dim_argument(lua_State *L, const char *who)
     for (int i = 0; i < sx_graph_axes(s->g); i++)
         if ((have & SX_AX_SWEEP(i)) && strcmp(sx_graph_axis_get(s->g, i)->name, name) == 0)
             sxl_misuse(L, "t:eval() first", "%s: '%s' is a sweep axis", who, name);
-    sxl_misuse(L, NULL, "%s: unknown dimension '%s'\n  known: image, label, class, pixel, or a position", who, name);
+    sxl_misuse(L, NULL,
+               "%s: unknown dimension '%s'\n  known: image, label, class, pixel, or a position",
+               who, name);
 }
 
 /* core.axes(t) */
@@ -360,17 +375,20 @@ static int core_axes(lua_State *L)
     if (lua_type(L, 1) != LUA_TNUMBER) {
         sxl_check_tensor(L, 1, "axes");
         const sxl_tensor *t = sxl_test_tensor(L, 1);
-        if (!t->id && lua_getiuservalue(L, 1, 1) == LUA_TTABLE) {    /* a result: as its dimensions are named */
+        if (!t->id &&
+            lua_getiuservalue(L, 1, 1) == LUA_TTABLE) { /* a result: as its dimensions are named */
             lua_createtable(L, 0, 5);
             lua_newtable(L);
             int sweeps = 0;
             for (int i = 1; i <= t->n_dims; i++) {
                 lua_rawgeti(L, 2, i);
                 for (int k = 0; k < N_AXIS_NAMES; k++)
-                    if (strcmp(lua_tostring(L, -1), axis_names[k].name) == 0) ax |= axis_names[k].axis;
+                    if (strcmp(lua_tostring(L, -1), axis_names[k].name) == 0)
+                        ax |= axis_names[k].axis;
                 const char *name = lua_tostring(L, -1);
                 bool known = false;
-                for (int k = 0; k < N_AXIS_NAMES; k++) known |= strcmp(name, axis_names[k].name) == 0;
+                for (int k = 0; k < N_AXIS_NAMES; k++)
+                    known |= strcmp(name, axis_names[k].name) == 0;
                 if (known)
                     lua_pop(L, 1);
                 else
@@ -409,7 +427,8 @@ static int tensor_axes(lua_State *L)
     int k = (int)lua_rawlen(L, -1);
     for (int i = k; i < ds.n; i++)
         for (int j = 0; j < N_AXIS_NAMES; j++)
-            if (ds.axis[i] == axis_names[j].axis && !(i && ds.axis[i - 1] == SX_AX_P && ds.axis[i] == SX_AX_P)) {
+            if (ds.axis[i] == axis_names[j].axis &&
+                !(i && ds.axis[i - 1] == SX_AX_P && ds.axis[i] == SX_AX_P)) {
                 lua_pushstring(L, axis_names[j].name);
                 lua_rawseti(L, -2, ++k);
             }
@@ -450,7 +469,9 @@ static int tensor_size(lua_State *L)
     if (!lua_isnoneornil(L, 2)) {
         int64_t i = sxl_integer(L, 2, "size", INT32_MIN, INT32_MAX);
         if (i < 0) i += n + 1;
-        if (i < 1 || i > n) sxl_misuse(L, NULL, "size: dimension %d of a tensor with %d", (int)lua_tointeger(L, 2), n);
+        if (i < 1 || i > n)
+            sxl_misuse(L, NULL, "size: dimension %d of a tensor with %d", (int)lua_tointeger(L, 2),
+                       n);
         lua_pushinteger(L, (lua_Integer)size[i - 1]);
         return 1;
     }
@@ -472,7 +493,7 @@ static int tensor_len(lua_State *L)
     return 1;
 }
 
-/* -- Reading --------------------------------------------------------------------------------------- */
+/* -- Reading ----------------------------------------------------------------------------------- */
 
 /* Lazy t[i]: the first of image, class that it has. */
 static int lazy_index_one(lua_State *L, int64_t i)
@@ -481,11 +502,14 @@ static int lazy_index_one(lua_State *L, int64_t i)
     const sxl_tensor *t = sxl_test_tensor(L, 1);
     dims ds;
     lazy_dims(L, 1, &ds);
-    if (ds.n == 0) sxl_misuse(L, "t:item() gives its number", "index: the tensor is a single number");
+    if (ds.n == 0)
+        sxl_misuse(L, "t:item() gives its number", "index: the tensor is a single number");
     sx_axes ax = ds.axis[0];
-    if (ax & (SX_SWEEP_MASK | SX_AX_L)) sxl_misuse(L, "t:eval()[i]", "index: the first dimension is no image or class");
+    if (ax & (SX_SWEEP_MASK | SX_AX_L))
+        sxl_misuse(L, "t:eval()[i]", "index: the first dimension is no image or class");
     if (ax == SX_AX_P)
-        sxl_misuse(L, "t:eval()[i]", "index: single pixels can be read from a tensor in memory only");
+        sxl_misuse(L, "t:eval()[i]",
+                   "index: single pixels can be read from a tensor in memory only");
     if (i < 1 || (ds.size[0] && (uint64_t)i > ds.size[0]))
         sxl_misuse(L, NULL, "index: %lld is not in 1 .. %zu", (long long)i, ds.size[0]);
     if (ax == SX_AX_N) {
@@ -495,18 +519,21 @@ static int lazy_index_one(lua_State *L, int64_t i)
     }
     sx_id id = sxl_node(L, 1, "index", &mix);
     uint32_t c = (uint32_t)sxl_classes_of(L, id, &mix, "index");
-    sx_id hot = sxl_make2(L, SX_OP_eq, sxl_leaf(L, SX_OP_classes, 0, c, 0), sxl_constant(L, (double)(i - 1)));
+    sx_id hot = sxl_make2(L, SX_OP_eq, sxl_leaf(L, SX_OP_classes, 0, c, 0),
+                          sxl_constant(L, (double)(i - 1)));
     id = sxl_make1(L, SX_OP_csum, sxl_make3(L, SX_OP_where, hot, id, sxl_constant(L, 0)));
     return sxl_push_mixed(L, id, &mix);
 }
 
 static int lazy_index(lua_State *L)
 {
-    if (!lua_istable(L, 2)) return lazy_index_one(L, sxl_integer(L, 2, "index", INT64_MIN, INT64_MAX - 1));
+    if (!lua_istable(L, 2))
+        return lazy_index_one(L, sxl_integer(L, 2, "index", INT64_MIN, INT64_MAX - 1));
     int n = (int)luaL_len(L, 2);
-    for (int k = 1; k <= n; k++) {               /* t[{i, j}] = t[i][j] */
+    for (int k = 1; k <= n; k++) { /* t[{i, j}] = t[i][j] */
         if (lua_geti(L, 2, k) == LUA_TTABLE)
-            sxl_misuse(L, "t:eval()[{...}], or one image at a time: t[3]", "index: ranges need a tensor in memory");
+            sxl_misuse(L, "t:eval()[{...}], or one image at a time: t[3]",
+                       "index: ranges need a tensor in memory");
         int64_t i = sxl_integer(L, -1, "index", INT64_MIN, INT64_MAX - 1);
         lua_pop(L, 1);
         lazy_index_one(L, i);
@@ -544,10 +571,12 @@ static void push_text(lua_State *L, sx_id id, size_t limit)
     lua_remove(L, -2);
 }
 
-/* core.text(t [, limit]): canonical text; beyond limit bytes it is cut and ends with a hash of the whole. */
+/* core.text(t [, limit]): canonical text; beyond limit bytes it is cut and ends with a hash of the
+ * whole. */
 static int core_text(lua_State *L)
 {
-    int64_t limit = lua_isnoneornil(L, 2) ? 1 << 20 : sxl_integer(L, 2, "text: limit", 1, INT32_MAX);
+    int64_t limit =
+        lua_isnoneornil(L, 2) ? 1 << 20 : sxl_integer(L, 2, "text: limit", 1, INT32_MAX);
     const sxl_tensor *t = sxl_test_tensor(L, 1);
     if (t && !t->id && !(t->n == 1 || t->n_dims <= 2)) {
         lua_settop(L, 1);
@@ -574,7 +603,8 @@ static int tensor_tostring(lua_State *L)
     for (int i = 0; i < ds.n; i++) {
         if (i) luaL_addstring(&b, ", ");
         if (ds.axis[i] & SX_SWEEP_MASK) {
-            for (; ds.axis[i] != SX_AX_SWEEP(sweep); sweep++) {}
+            for (; ds.axis[i] != SX_AX_SWEEP(sweep); sweep++) {
+            }
             luaL_addstring(&b, sx_graph_axis_get(s->g, sweep)->name);
         }
         for (int k = 0; k < N_AXIS_NAMES; k++)
@@ -583,7 +613,7 @@ static int tensor_tostring(lua_State *L)
             snprintf(buf, sizeof buf, " %zu", ds.size[i]);
             luaL_addstring(&b, buf);
         }
-        if (ds.axis[i] == SX_AX_P)               /* all of space is one axis */
+        if (ds.axis[i] == SX_AX_P) /* all of space is one axis */
             for (; i + 1 < ds.n; i++) {
                 snprintf(buf, sizeof buf, "x%zu", ds.size[i + 1]);
                 if (ds.size[i + 1]) luaL_addstring(&b, buf);
@@ -601,7 +631,7 @@ static int tensor_tostring(lua_State *L)
     return 1;
 }
 
-/* -- Loading --------------------------------------------------------------------------------------- */
+/* -- Loading ----------------------------------------------------------------------------------- */
 
 static void set_op(lua_State *L, int table, sx_op op, const char *name)
 {
@@ -616,14 +646,29 @@ static void open_metatable(lua_State *L, int methods)
     static const struct {
         const char *event;
         sx_op op;
-    } events[] = {{"__add", SX_OP_add}, {"__sub", SX_OP_sub}, {"__mul", SX_OP_mul},   {"__div", SX_OP_div},
-                  {"__pow", SX_OP_pow}, {"__unm", SX_OP_neg}, {"__band", SX_OP_band}, {"__bor", SX_OP_bor},
-                  {"__bnot", SX_OP_bnot}};
-    static const luaL_Reg other[] = {{"__lt", no_order},           {"__le", no_order},   {"__concat", no_concat},
-                                     {"__newindex", no_assign},    {"__len", tensor_len},
-                                     {"__tostring", tensor_tostring}, {NULL, NULL}};
+    } events[] = {
+        {"__add",  SX_OP_add },
+        {"__sub",  SX_OP_sub },
+        {"__mul",  SX_OP_mul },
+        {"__div",  SX_OP_div },
+        {"__pow",  SX_OP_pow },
+        {"__unm",  SX_OP_neg },
+        {"__band", SX_OP_band},
+        {"__bor",  SX_OP_bor },
+        {"__bnot", SX_OP_bnot}
+    };
+    static const luaL_Reg other[] = {
+        {"__lt",       no_order       },
+        {"__le",       no_order       },
+        {"__concat",   no_concat      },
+        {"__newindex", no_assign      },
+        {"__len",      tensor_len     },
+        {"__tostring", tensor_tostring},
+        {NULL,         NULL           }
+    };
     luaL_newmetatable(L, SXL_TENSOR);
-    for (size_t i = 0; i < sizeof events / sizeof *events; i++) set_op(L, -1, events[i].op, events[i].event);
+    for (size_t i = 0; i < sizeof events / sizeof *events; i++)
+        set_op(L, -1, events[i].op, events[i].event);
     luaL_setfuncs(L, other, 0);
     lua_pushvalue(L, methods);
     lua_pushcclosure(L, tensor_index, 1);
@@ -633,9 +678,19 @@ static void open_metatable(lua_State *L, int methods)
 
 void sxl_open_tensor(lua_State *L)
 {
-    static const luaL_Reg functions[] = {{"axes", core_axes}, {"text", core_text}, {NULL, NULL}};
-    static const luaL_Reg methods[] = {{"clamp", tensor_clamp}, {"axes", tensor_axes}, {"kind", tensor_kind},
-                                       {"dim", tensor_dim},     {"size", tensor_size}, {NULL, NULL}};
+    static const luaL_Reg functions[] = {
+        {"axes", core_axes},
+        {"text", core_text},
+        {NULL,   NULL     }
+    };
+    static const luaL_Reg methods[] = {
+        {"clamp", tensor_clamp},
+        {"axes",  tensor_axes },
+        {"kind",  tensor_kind },
+        {"dim",   tensor_dim  },
+        {"size",  tensor_size },
+        {NULL,    NULL        }
+    };
     int core = lua_gettop(L);
     luaL_setfuncs(L, functions, 0);
     lua_newtable(L);
@@ -648,7 +703,7 @@ void sxl_open_tensor(lua_State *L)
     sxl_open_dense(L, class);
     sxl_open_reduce(L, class);
     lua_pop(L, 1);
-    lua_pushnil(L);                               /* segx.f(a, ...) is a:f(...) */
+    lua_pushnil(L); /* segx.f(a, ...) is a:f(...) */
     while (lua_next(L, class)) {
         lua_pushvalue(L, -2);
         if (lua_rawget(L, core) == LUA_TNIL) {

@@ -1,5 +1,5 @@
--- test_dump.lua: dumps as segx.core gives them to Lua: arrays in memory, files written and read back, what they say
--- about themselves, and what happens to wrong ones.
+-- test_dump.lua: dumps as segx.core gives them to Lua: arrays in memory, files written and read
+-- back, what they say about themselves, and what happens to wrong ones.
 local T = require "harness"
 local core = require "segx.core"
 local test, eq, near, throws, ok = T.test, T.eq, T.near, T.throws, T.ok
@@ -43,11 +43,12 @@ end
 
 local function mean_ce(d) return core.fields(d).ce:mean():eval(exact):item() end
 
--- -- In memory ---------------------------------------------------------------------------------------
+-- -- In memory ----------------------------------------------------------------------------------
 
 test "memory: what it says about itself" (function()
   local m = make(2, 3, 2, 4)
-  local d = core.memory {name = "mine", logits = m.logits, labels = m.labels, class_names = {"a", "b", "c"}}
+  local d = core.memory {name = "mine", logits = m.logits, labels = m.labels,
+    class_names = {"a", "b", "c"}}
   local i = d:info()
   eq({i.path, i.n, i.classes, i.class_names, i.named, i.dims, i.same_shape, i.max_px},
     {"mine", 2, 3, {"a", "b", "c"}, true, {2, 4}, true, 8})
@@ -73,8 +74,10 @@ test "memory: number types" (function()
     end
   end
   local values = {65504, 6.103515625e-05, 5.9604644775390625e-08, 0.1, -2.5, 1e-9}
-  local d = core.memory {logits = {{values, values}}, labels = {{0, 0, 0, 0, 0, 0}}, logits_type = "float16"}
-  eq(d.logits[1][1]:eval(exact):totable(), {65504, 6.103515625e-05, 5.9604644775390625e-08, 0.0999755859375, -2.5, 0})
+  local d = core.memory {logits = {{values, values}}, labels = {{0, 0, 0, 0, 0, 0}},
+    logits_type = "float16"}
+  eq(d.logits[1][1]:eval(exact):totable(),
+    {65504, 6.103515625e-05, 5.9604644775390625e-08, 0.0999755859375, -2.5, 0})
   d = core.memory {logits = {{{1 / 3}, {0.0}}}, labels = {{0}}, logits_type = "float64"}
   eq(d.logits[1][1]:eval(exact):totable(), {1 / 3})
 end)
@@ -83,16 +86,19 @@ test "memory: dense tensors, one row, volumes, one channel" (function()
   local m = make(2, 3, 2, 4)
   local nested = core.memory {logits = m.logits, labels = m.labels}
   local dense = core.memory {logits = core.dense(m.logits), labels = core.dense(m.labels)}
-  local row = core.memory {logits = core.dense(m.logits):reshape {2, 3, 8}, labels = core.dense(m.labels):reshape {2, 8}}
+  local row = core.memory {logits = core.dense(m.logits):reshape {2, 3, 8},
+    labels = core.dense(m.labels):reshape {2, 8}}
   local volume = core.memory {logits = core.dense(m.logits):reshape {2, 3, 2, 2, 2},
     labels = core.dense(m.labels):reshape {2, 2, 2, 2}}
   eq(dense:info().fingerprint, nested:info().fingerprint)
-  eq({mean_ce(dense), mean_ce(row), mean_ce(volume)}, {mean_ce(nested), mean_ce(nested), mean_ce(nested)})
+  eq({mean_ce(dense), mean_ce(row), mean_ce(volume)},
+    {mean_ce(nested), mean_ce(nested), mean_ce(nested)})
   eq(volume.logits[1]:eval():axes(), {"class", "z", "y", "x"})
   eq(volume.logits:size(), {2, 3, 2, 2, 2})
   local one = core.memory {logits = {{{-1, 2}}}, labels = {{0, 1}}, logits_type = "float64"}
   eq({one:info().classes, one:info().activation}, {2, "sigmoid"})
-  near(core.fields(one).ce[1]:eval(exact):totable(), {math.log(1 + math.exp(-1)), math.log(1 + math.exp(-2))}, 1e-14)
+  near(core.fields(one).ce[1]:eval(exact):totable(), {math.log(1 + math.exp(-1)),
+    math.log(1 + math.exp(-2))}, 1e-14)
 end)
 
 test "memory: ignored labels" (function()
@@ -117,7 +123,8 @@ test "memory: numbers that are not finite" (function()
     mean_ce(core.memory {logits = x, labels = {{0, 0, 0}}})
   end)
   eq(e.code, "data")
-  local d = core.memory {logits = x, labels = {{0, 0, 0}}, nonfinite = "skip", logits_type = "float64"}
+  local d = core.memory {logits = x, labels = {{0, 0, 0}}, nonfinite = "skip",
+    logits_type = "float64"}
   local r, st = core.eval(d, {core.fields(d).ce:mean()}, exact)
   near(r[1]:item(), (math.log(1 + math.exp(-1)) + math.log(1 + math.exp(-3))) / 2, 1e-13)
   eq({st.pixels, st.masked}, {2, 1})
@@ -133,7 +140,8 @@ test "memory: further numbers per pixel" (function()
       for x = 1, 4 do weight[i][y][x], area[i][y][x] = i + y / 4 + x / 64, 10 * i + x end
     end
   end
-  local d = core.memory {logits = m.logits, labels = m.labels, fields = {weight = weight, area = area}}
+  local d = core.memory {logits = m.logits, labels = m.labels,
+    fields = {weight = weight, area = area}}
   eq(d:info().field_names, {"area", "weight"})
   eq(d.weight[2]:eval(exact):totable(), weight[2])
   eq(d.area[1]:eval(exact):totable(), area[1])
@@ -159,7 +167,8 @@ test "memory: mistakes" (function()
   throws("unknown number type 'half'", bad {logits_type = "half"})
   throws("logits_type: float16", bad {logits_type = "int8"})
   throws("labels_type: an integer type", bad {labels_type = "float32"})
-  throws("300 at place 1 is no uint8", bad {labels = core.zeros {2, 2, 4} + 300, labels_type = "uint8"})
+  throws("300 at place 1 is no uint8",
+    bad {labels = core.zeros {2, 2, 4} + 300, labels_type = "uint8"})
   throws("class_names: a list of strings", bad {class_names = "a"})
   throws("nonfinite", bad {nonfinite = "maybe"})
   throws("unknown activation", bad {activation = "probabilities"})
@@ -167,7 +176,7 @@ test "memory: mistakes" (function()
   throws("a table expected", function() core.memory(3) end)
 end)
 
--- -- Files ---------------------------------------------------------------------------------------------
+-- -- Files --------------------------------------------------------------------------------------
 
 test "files: what is written is read back" (function()
   local m = make(3, 4, 3, 5)
@@ -181,8 +190,10 @@ test "files: what is written is read back" (function()
     write(path, m, opts)
     local d <close> = core.open(path)
     local i = d:info()
-    eq({i.path, i.n, i.classes, i.class_names, i.named, i.ignore, i.ignore_guessed, i.dims, i.logits_type, i.labels_type},
-      {path, 3, 4, {"a", "b", "c", "d"}, true, {200}, false, {3, 5}, opts.logits_type, opts.labels_type})
+    eq({i.path, i.n, i.classes, i.class_names, i.named, i.ignore, i.ignore_guessed,
+      i.dims, i.logits_type, i.labels_type},
+      {path, 3, 4, {"a", "b", "c", "d"}, true, {200}, false, {3, 5},
+        opts.logits_type, opts.labels_type})
     for n = 1, 3 do
       eq(d.logits[n]:eval(exact):totable(), m.logits[n])
       eq(d.labels[n]:eval():totable(), m.labels[n])
@@ -242,7 +253,8 @@ test "writing: mistakes leave no file" (function()
   w:write(1, m.flat[1], core.dense(m.labels[1]))
   throws("3 is not in 1 .. 2", function() w:write(3, m.flat[1], m.flat_labels[1]) end)
   throws("logits: 4 numbers, expected 8", function() w:write(2, {1, 2, 3, 4}, m.flat_labels[1]) end)
-  throws("labels: entry 1 is 0.5, not a label", function() w:write(2, m.flat[1], {0.5, 0, 0, 0}) end)
+  throws("labels: entry 1 is 0.5, not a label",
+    function() w:write(2, m.flat[1], {0.5, 0, 0, 0}) end)
   throws("entry 2 is a string", function() w:write(2, m.flat[1], {0, "x", 0, 0}) end)
   throws("300 does not fit into uint8", function() w:write(2, m.flat[1], {300, 0, 0, 0}) end)
   throws("image 2 was never written", function() w:finish() end)
@@ -257,7 +269,8 @@ test "writing: mistakes leave no file" (function()
   collectgarbage()
   eq(io.open(path), nil)
   throws("unknown option 'klasses'", function() core.write_dump(path, {klasses = 3}) end)
-  throws("dims: a list of 1 to 3", function() core.write_dump(path, {n = 1, classes = 2, dims = {}}) end)
+  throws("dims: a list of 1 to 3",
+    function() core.write_dump(path, {n = 1, classes = 2, dims = {}}) end)
   throws("3 class_names for 2", function()
     core.write_dump(path, {n = 1, classes = 2, dims = {2}, class_names = {"a", "b", "c"}})
   end)
@@ -286,7 +299,9 @@ test "failing memory: opening, arrays, writing" (function()
     end
     error("no end")
   end
-  ok(survives(function() core.memory {logits = m.logits, labels = m.labels, fields = {w = m.labels}} end) > 3)
+  ok(survives(function()
+    core.memory {logits = m.logits, labels = m.labels, fields = {w = m.labels}}
+  end) > 3)
   ok(survives(function()
     local d <close> = core.open(path, {class_names = {"x", "y", "z"}})
     core.eval(d, {core.psum(d.valid)})

@@ -1,5 +1,6 @@
--- test_tensor.lua: the Tensor type of segx.core: dense numbers, lazy expressions, their mixture, evaluation, errors.
--- Values are checked against loops over plain tables written here; dumps are in memory.
+-- test_tensor.lua: the Tensor type of segx.core: dense numbers, lazy expressions, their mixture,
+-- evaluation, errors. Values are checked against loops over plain tables written here; dumps are in
+-- memory.
 local T = require "harness"
 local core = require "segx.core"
 local test, eq, near, throws, ok = T.test, T.eq, T.near, T.throws, T.ok
@@ -8,7 +9,8 @@ local exact = {precision = "double"}
 local C, H, W, N = 3, 2, 3, 4
 local P = H * W
 
--- Numbers that repeat in every run: logits in [-3, 3], labels with an ignored pixel in every second image.
+-- Numbers that repeat in every run: logits in [-3, 3], labels with an ignored pixel in every second
+-- image.
 local logits, labels = {}, {}
 for n = 1, N do
   logits[n], labels[n] = {}, {}
@@ -27,7 +29,8 @@ for n = 1, N do
 end
 
 local function open(more)
-  local o = {name = "t", logits = logits, labels = labels, ignore_index = 255, logits_type = "float64",
+  local o = {name = "t", logits = logits, labels = labels, ignore_index = 255,
+    logits_type = "float64",
     class_names = {"sky", "road", "pole"}}
   for k, v in pairs(more or {}) do o[k] = v end
   return core.memory(o)
@@ -69,7 +72,7 @@ end
 local function ce(p) return -math.log(p.p[p.y + 1]) end
 local function value(t) return core.eval(d, {t}, exact)[1]:totable() end
 
--- -- Dense ----------------------------------------------------------------------------------------------
+-- -- Dense --------------------------------------------------------------------------------------
 
 test "dense: shapes, reading, round trip" (function()
   local t = core.dense {{1, 2, 3}, {4, 5, 6}}
@@ -173,14 +176,17 @@ test "dense: printing is short" (function()
   ok(tostring(core.zeros {0, 3}):find("0x3"))
 end)
 
--- -- Op table ----------------------------------------------------------------------------------------------
+-- -- Op table -----------------------------------------------------------------------------------
 
 test "every op has help; every elementwise one is function and method" (function()
   local ops = core.ops()
   ok(#ops > 50)
   for _, name in ipairs(ops) do ok(core.help(name), name) end
-  for _, name in ipairs {"exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip", "sigmoid",
-    "softplus", "tanh", "relu", "sign", "floor", "stop", "pow", "maximum", "minimum", "lt", "le", "gt", "ge", "eq",
+  for _, name in ipairs {"exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip",
+    "sigmoid",
+    "softplus", "tanh", "relu", "sign", "floor", "stop", "pow", "maximum", "minimum", "lt", "le",
+    "gt",
+    "ge", "eq",
     "ne", "where", "band", "bor", "bnot"} do
     ok(type(core[name]) == "function", name)
     ok(type(core.Tensor[name]) == "function", name)
@@ -193,7 +199,8 @@ test "elementwise: lazy values are those of numbers in memory" (function()
   local x = core.dense {0.25, 0.5, 1.75}
   local f = core.fields(d)
   local lazy = x + f.classes * 0            -- class vector inside the graph
-  for _, name in ipairs {"exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip", "sigmoid",
+  for _, name in ipairs {"exp", "log", "log1p", "expm1", "sqrt", "abs", "neg", "square", "recip",
+    "sigmoid",
     "softplus", "tanh", "relu", "sign", "floor", "stop"} do
     near(value(lazy[name](lazy)), x[name](x):totable(), 1e-15, 0, name)
   end
@@ -204,7 +211,7 @@ test "elementwise: lazy values are those of numbers in memory" (function()
   near(value(lazy:clamp(0.3, 1)), {0.3, 0.5, 1})
 end)
 
--- -- Lazy ---------------------------------------------------------------------------------------------------
+-- -- Lazy ---------------------------------------------------------------------------------------
 
 test "lazy: axes, sizes, text" (function()
   local f = core.fields(d)
@@ -214,11 +221,13 @@ test "lazy: axes, sizes, text" (function()
   eq(#d.logits, N)
   eq(d.logits:axes(), {"image", "class", "pixel"})
   eq(core.axes(f.ce), {image = true, class = false, label = false, pixel = true, sweep = {}})
-  eq(core.axes(core.dense {1, 2, 3}), {image = false, class = true, label = false, pixel = false, sweep = {}})
+  eq(core.axes(core.dense {1, 2, 3}),
+    {image = false, class = true, label = false, pixel = false, sweep = {}})
   eq(core.axes(3), {image = false, class = false, label = false, pixel = false, sweep = {}})
   eq(core.text(d.logits), "logits")
   eq(core.text(d.logits:exp()), "exp(logits)")
-  ok(tostring(d.logits):find("lazy tensor {image 4, class 3, pixel 2x3}: logits", 1, true), tostring(d.logits))
+  ok(tostring(d.logits):find("lazy tensor {image 4, class 3, pixel 2x3}: logits", 1, true),
+    tostring(d.logits))
   eq(core.text(d.logits:softmax("class"):pick(d.labels)), core.text(f.pt))
   eq(core.text(1 - d.logits:softmax(2):pick(d.labels)), core.text(f.u))
   eq(core.hash(d.logits:exp()), core.hash(d.logits:exp()))
@@ -261,7 +270,8 @@ test "lazy: by class" (function()
   near(value(core.bysum(f.ce)), want, 1e-13)
   near(value(core.nsum(core.bysum(f.p))), mat, 1e-13)
   near(value(f.p:sum_by(d.labels)), mat, 1e-13)
-  near(value(core.transpose(core.nsum(core.bysum(f.p)))), core.transpose(core.dense(mat)):totable(), 1e-13)
+  near(value(core.transpose(core.nsum(core.bysum(f.p)))),
+    core.transpose(core.dense(mat)):totable(), 1e-13)
   near(value(core.lsum(core.nsum(core.bysum(f.p)))), core.dense(mat):sum(1):totable(), 1e-13)
   near(value(core.nsum(core.bysum(f.p)):sum("label")), core.dense(mat):sum(1):totable(), 1e-13)
   near(value(core.nsum(core.bysum(f.p)):max("label")), core.dense(mat):max(1):totable(), 1e-13)
@@ -274,8 +284,10 @@ test "lazy: pick and its family, one-hot, argmax" (function()
   local p = d.logits:softmax("class")
   near(value(p:pick(d.labels):sum("pixel")), by_image(function(q) return q.p[q.y + 1] end), 1e-13)
   near(value(p:logpick(d.labels):sum("pixel")), by_image(function(q) return -ce(q) end), 1e-13)
-  near(value(p:one_minus_pick(d.labels):sum("pixel")), by_image(function(q) return 1 - q.p[q.y + 1] end), 1e-12)
-  near(value(d.logits:pick(d.labels):sum("pixel")), by_image(function(q) return q.x[q.y + 1] end), 1e-13)
+  near(value(p:one_minus_pick(d.labels):sum("pixel")),
+    by_image(function(q) return 1 - q.p[q.y + 1] end), 1e-12)
+  near(value(d.logits:pick(d.labels):sum("pixel")),
+    by_image(function(q) return q.x[q.y + 1] end), 1e-13)
   local w = core.dense {1, 2, 5}
   near(value(w:pick(d.labels):sum("pixel")), by_image(function(q) return w[q.y + 1] end), 1e-13)
   near(value((d.logits * d.labels:onehot()):sum("class"):sum("pixel")),
@@ -293,8 +305,10 @@ test "lazy: pick and its family, one-hot, argmax" (function()
     for c = 1, C do s = s + math.exp(q.x[c]) end
     return math.log(s)
   end), 1e-13)
-  near(value(d.logits:max("class"):sum("pixel")), by_image(function(q) return math.max(table.unpack(q.x)) end), 1e-13)
-  near(value(d.logits:min("class"):sum("pixel")), by_image(function(q) return math.min(table.unpack(q.x)) end), 1e-13)
+  near(value(d.logits:max("class"):sum("pixel")),
+    by_image(function(q) return math.max(table.unpack(q.x)) end), 1e-13)
+  near(value(d.logits:min("class"):sum("pixel")),
+    by_image(function(q) return math.min(table.unpack(q.x)) end), 1e-13)
   near(value(f.p:sum("class"):sum("pixel")), by_image(function() return 1 end), 1e-13)
 end)
 
@@ -315,7 +329,8 @@ test "lazy: batches" (function()
   local one = core.psum(f.ce)
   near(value(core.bsum(one, 1)), s, 1e-13)
   near(value(core.bsum(one, 2)), {s[1] + s[2], s[1] + s[2], s[3] + s[4], s[3] + s[4]}, 1e-13)
-  near(value(core.bsum(one, 3)), {s[1] + s[2] + s[3], s[1] + s[2] + s[3], s[1] + s[2] + s[3], s[4]}, 1e-13)
+  near(value(core.bsum(one, 3)),
+    {s[1] + s[2] + s[3], s[1] + s[2] + s[3], s[1] + s[2] + s[3], s[4]}, 1e-13)
   eq(value(core.first(d, 3)), {1, 0, 0, 1})
   near(value(core.nsum(core.bsum(one, 2) * core.first(d, 2))), total(s), 1e-13)
   eq(core.nimages(d), 4.0)
@@ -373,8 +388,10 @@ test "lazy: mistakes" (function()
   throws("one of 2 of the image's own", function() return d.logits:sum(3) end)
   throws("dimension 7", function() return d.logits:sum(7) end)
   throws("has a pixel axis\n  hint: reduce", function() return d.logits:eval() end)
-  throws("where: the condition is the Lua boolean false", function() return core.where(f.ce == 3, 1, 2) end)
-  throws("add: argument 2: a tensor or a number expected, got a string", function() return f.ce + "1" end)
+  throws("where: the condition is the Lua boolean false",
+    function() return core.where(f.ce == 3, 1, 2) end)
+  throws("add: argument 2: a tensor or a number expected, got a string",
+    function() return f.ce + "1" end)
   throws("exp: 1 argument expected", function() return core.exp() end)
   throws("only over \"class\" or \"label\"", function() return f.ce:max("pixel") end)
   throws("one boolean for all pixels\n  hint: write a:lt%(b%)", function() return f.ce < 3 end)
@@ -385,7 +402,7 @@ test "lazy: mistakes" (function()
   throws("first dimension", function() return (core.axis("gx", {1, 2}) * f.ce)[1] end)
 end)
 
--- -- Sweeps ---------------------------------------------------------------------------------------------------
+-- -- Sweeps -------------------------------------------------------------------------------------
 
 test "sweep axes: values, labels, identity" (function()
   local g = core.axis("gamma", {0, 0.5, 2})
@@ -446,7 +463,7 @@ test "sweep axes: one pass for all, results in the order of creation" (function(
   near(core.eval(d, {loss}, {precision = "single"})[1]:totable(), r[1]:totable(), 1e-5)
 end)
 
--- -- Evaluation -----------------------------------------------------------------------------------------------
+-- -- Evaluation ---------------------------------------------------------------------------------
 
 test "eval: same bits for threads and ISA levels" (function()
   local f = core.fields(d)
@@ -472,8 +489,8 @@ test "eval: mixed lists, empty lists, numbers" (function()
   eq(r[5]:size(), {C, H, W})
   ok(st.seconds >= 0)
   eq(#core.eval(d, {}), 0)
-  eq(core.eval(nil, {core.axis("e1", {1, 2}), core.dense {1, 2, 3} * core.axis("e1", {1, 2})})[2]:totable(),
-    {{1, 2, 3}, {2, 4, 6}})
+  local e = core.axis("e1", {1, 2})
+  eq(core.eval(nil, {e, core.dense {1, 2, 3} * e})[2]:totable(), {{1, 2, 3}, {2, 4, 6}})
   throws("reads a dump, but none was given", function() core.eval(nil, {core.psum(d.valid)}) end)
   throws("another dump", function() core.eval(open(), {core.psum(d.valid)}) end)
   throws("unknown option 'precison'", function() core.eval(d, {}, {precison = 1}) end)
@@ -490,12 +507,16 @@ test "eval: progress, and what it may do" (function()
   end})
   ok(calls > 0)
   eq(last, {1, 1, N * P, N * P})
-  local e = throws("interrupted", function() core.eval(d, {s}, {progress = function() return false end}) end)
+  local e = throws("interrupted",
+    function() core.eval(d, {s}, {progress = function() return false end}) end)
   eq(e.code, "interrupted")
-  throws("my own trouble", function() core.eval(d, {s}, {progress = function() error("my own trouble") end}) end)
-  throws("cannot be closed", function() core.eval(d, {s}, {progress = function() d:close() end}) end)
+  throws("my own trouble",
+    function() core.eval(d, {s}, {progress = function() error("my own trouble") end}) end)
+  throws("cannot be closed",
+    function() core.eval(d, {s}, {progress = function() d:close() end}) end)
   local n = core.threads()
-  throws("cannot change while", function() core.eval(d, {s}, {progress = function() core.threads(n + 1) end}) end)
+  throws("cannot change while",
+    function() core.eval(d, {s}, {progress = function() core.threads(n + 1) end}) end)
   local inner
   core.eval(d, {s}, {progress = function() inner = core.eval(d, {s})[1]:totable() end})
   near(inner, by_image(ce), 1e-5)
@@ -529,7 +550,7 @@ test "services" (function()
   ok(({base = 1, v3 = 1, v4 = 1})[core.isa()])
 end)
 
--- -- Failing memory -------------------------------------------------------------------------------------------
+-- -- Failing memory -----------------------------------------------------------------------------
 
 -- Makes the n-th allocation of the engine fail, for n = 1, 2 ... until all of `body` survives.
 local function survives(body)
