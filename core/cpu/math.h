@@ -1,5 +1,5 @@
 /*
- * math.h: segx's own elementary functions, for float (name ends in f) and double, and half <-> float.
+ * math.h: segx's own elementary functions for float (name ends in f) and double; half <-> float.
  *
  * Bits. Every function is a fixed sequence of IEEE operations with each fused multiply-add written
  * out, so the same argument gives the same bits from gcc and clang, scalar or vectorised, on every
@@ -380,7 +380,7 @@ SX_M void sx_log2_2f(float u, float *hi, float *lo)
 }
 
 /* 2^((hi + lo)(g_hi + g_lo)), 1 ULP where the result is >= 2^-126; below that it is 0. g == 0
- * gives 1 for every u; otherwise hi = -inf gives 0 for g > 0 and inf for g < 0. */
+ * gives 1 for every u; otherwise hi = -inf gives 0 for g > 0 and inf for g < 0. g is finite. */
 SX_M float sx_pow_2f(float hi, float lo, float g_hi, float g_lo)
 {
     const float ph = hi * g_hi;
@@ -435,7 +435,7 @@ static inline void sx_pow_lattice_rowsf(float *restrict out, const float *const 
 SX_M float sx_half_to_float(sx_u16 half)
 {
     const sx_u32 h = half, sign = (h & 0x8000u) << 16;
-    const float v = sx_m_floatf((h & 0x7fffu) << 13) * 0x1p112f;     /* subnormals come out normal */
+    const float v = sx_m_floatf((h & 0x7fffu) << 13) * 0x1p112f;    /* subnormals become normal */
     const sx_u32 b = sx_m_bitsf(v), special = v >= 65536.0f ? 0x7f800000u : 0u;
     const sx_u32 quiet = v > 65536.0f ? 0x400000u : 0u;
     return sx_m_floatf(b | special | quiet | sign);
