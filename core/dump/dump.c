@@ -66,6 +66,7 @@ void sx_dump_close(sx_dump *d)
 {
     if (!d)
         return;
+    sx_dump_forget(d);
     if (d->file >= 0)
         sx_h5_close(d);
     if (d->fd >= 0)

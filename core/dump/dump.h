@@ -114,6 +114,15 @@ void sx_wave_free(sx_wave *w);
  * dumps need no buffers. */
 size_t sx_dump_wave_size(const sx_dump *d, size_t first, size_t budget);
 
+/* -- Keeping decoded images -----------------------------------------------------------------------
+ * For dumps that fit into memory: waves stay decoded until the dump is closed or sx_dump_forget. */
+size_t sx_dump_decoded_bytes(const sx_dump *d);   /* of all images and fields; SIZE_MAX when absurd */
+/* The kept wave that holds the image and (at least) these fields, or NULL. */
+const sx_wave *sx_dump_kept(const sx_dump *d, size_t image, uint32_t fields);
+/* Takes over the buffers of a decoded wave (and zeroes *w, ready for the next prepare). Kept waves with images of it go. */
+void sx_dump_keep(sx_dump *d, sx_wave *w, uint32_t fields);
+void sx_dump_forget(sx_dump *d);
+
 /* -- Labels ---------------------------------------------------------------------------------- */
 
 /* Class of label value v: 0 .. C-1; C when v is ignored; SIZE_MAX when it is neither. */

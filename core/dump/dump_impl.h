@@ -83,6 +83,8 @@ typedef struct sx_decoder {
     size_t cap[3];
 } sx_decoder;
 
+typedef struct sx_kept sx_kept;
+
 struct sx_dump {
     sx_arena *arena;      /* strings, tables: everything that lives as long as the dump */
     sx_dump_info info;
@@ -103,6 +105,7 @@ struct sx_dump {
     pthread_mutex_t lock;      /* of `idle` */
     bool lock_made;
     sx_decoder *idle;          /* decoders that no worker holds */
+    sx_kept *kept;             /* keep.c */
 };
 
 /* -- dump.c */

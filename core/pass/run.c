@@ -172,7 +172,9 @@ typedef struct task {
 typedef struct pass_run {
     runner *r;
     sx_prog *prog;
-    sx_wave wave;
+    sx_wave own;                     /* what is decoded here, unless the dump keeps it */
+    const sx_image *image;           /* this wave: count images from number first */
+    size_t first, count;
     size_t stat_len, import_len;
     bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */
     double *imports;
@@ -190,7 +192,7 @@ typedef struct pass_run {
 static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
 {
     pass_run *pr = arg;
-    return sx_dump_decode(pr->r->p->d, &pr->wave, i, worker, er);
+    return sx_dump_decode(pr->r->p->d, &pr->own, i, worker, er);
 }
 
 static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
@@ -198,7 +200,7 @@ static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
     pass_run *pr = arg;
     const task *t = &pr->task[i];
     size_t set = pr->per_image ? t->image * pr->import_len : 0;
-    sx_block b = {.dump = pr->r->p->d, .image = &pr->wave.image[t->image], .index = pr->wave.first + t->image,
+    sx_block b = {.dump = pr->r->p->d, .image = &pr->image[t->image], .index = pr->first + t->image,
                   .first = t->first, .count = t->count, .imports = pr->imports + set,
                   .imports_t = pr->imports_t + set * pr->r->k->size, .cell = pr->cells + i * pr->stat_len,
                   .map = pr->map};
@@ -212,8 +214,8 @@ static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
 static sx_err plan_tasks(pass_run *pr, sx_error *er)
 {
     pr->n_task = 0;
-    for (size_t i = 0; i < pr->wave.count; i++) {
-        size_t px = pr->wave.image[i].n_px;
+    for (size_t i = 0; i < pr->count; i++) {
+        size_t px = pr->image[i].n_px;
         for (size_t at = 0; at < px; at += SX_BLOCK) {
             if (pr->n_task == pr->task_cap) {
                 size_t cap = pr->task_cap ? 2 * pr->task_cap : 64;
@@ -246,9 +248,9 @@ static sx_err fill_imports(pass_run *pr, sx_error *er)
 {
     runner *r = pr->r;
     const sx_import *im;
-    size_t n = sx_prog_imports(pr->prog, &im), sets = pr->per_image ? pr->wave.count : 1;
+    size_t n = sx_prog_imports(pr->prog, &im), sets = pr->per_image ? pr->count : 1;
     for (size_t s = 0; s < sets; s++) {
-        sx_err e = pr->per_image ? image_values(r, pr->wave.first + s, er) : SX_EOK;
+        sx_err e = pr->per_image ? image_values(r, pr->first + s, er) : SX_EOK;
         if (e) return e;
         double *d = pr->imports + s * pr->import_len;
         for (size_t i = 0; i < n; i++) memcpy(d + im[i].off, r->value[im[i].id], im[i].n * sizeof *d);
@@ -279,7 +281,7 @@ static sx_err prepare_imports(pass_run *pr, size_t wave_max, sx_error *er)
 static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
 {
     size_t t = 0;
-    for (size_t i = 0; i < pr->wave.count; i++) {
+    for (size_t i = 0; i < pr->count; i++) {
         memset(pr->sums, 0, pr->stat_len * sizeof *pr->sums);
         for (; t < pr->n_task && pr->task[t].image == i; t++) add_to(pr->sums, pr->cells + t * pr->stat_len, pr->stat_len);
         sx_err e = sx_store_append(st, pr->sums, er);
@@ -288,21 +290,42 @@ static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
     return SX_EOK;
 }
 
+/* Makes images from `first` on available: kept ones, or a wave decoded now. keep: the dump may have it afterwards. */
+static sx_err next_wave(pass_run *pr, size_t first, size_t most, bool keep, sx_error *er)
+{
+    sx_dump *d = pr->r->p->d;
+    const uint32_t fields = sx_prog_fields(pr->prog);
+    const sx_wave *w = sx_dump_kept(d, first, fields);
+    sx_err e = SX_EOK;
+    if (!w) {
+        size_t count = sx_dump_wave_size(d, first, WAVE_BYTES), threads = (size_t)sx_pool_threads(pr->r->o->pool);
+        if (count < threads) count = threads;
+        if (count > most) count = most;
+        e = sx_dump_prepare(d, first, count, fields, &pr->own, er);
+        if (!e) e = sx_pool_for(pr->r->o->pool, pr->own.tasks, decode_task, pr, er);
+        if (e) return e;
+        if (keep) sx_dump_keep(d, &pr->own, fields);
+        w = keep ? sx_dump_kept(d, first, fields) : &pr->own;
+        if (!w) return sx_nomem(er);
+    }
+    pr->first = first;
+    pr->image = w->image + (first - w->first);
+    pr->count = w->count - (first - w->first);
+    if (pr->count > most) pr->count = most;
+    return e;
+}
+
 static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
 {
     runner *r = pr->r;
     uint64_t done = 0, total = 0;
-    uint32_t fields = sx_prog_fields(pr->prog);
+    const bool keep = sx_dump_decoded_bytes(r->p->d) <= (r->o->mem ? r->o->mem : DEFAULT_MEM) / 4;
     sx_err e = SX_EOK;
     for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
     if (!pr->per_image && (e = fill_imports(pr, er))) return e;
-    for (size_t first = from; first < to; first += pr->wave.count) {
-        size_t count = sx_dump_wave_size(r->p->d, first, WAVE_BYTES), threads = (size_t)sx_pool_threads(r->o->pool);
-        if (count < threads) count = threads;
-        if (count > wave_max) count = wave_max;
-        if (count > to - first) count = to - first;
-        if ((e = sx_dump_prepare(r->p->d, first, count, fields, &pr->wave, er)) ||
-            (e = sx_pool_for(r->o->pool, pr->wave.tasks, decode_task, pr, er)) || (e = plan_tasks(pr, er)))
+    for (size_t first = from; first < to; first += pr->count) {
+        if ((e = next_wave(pr, first, to - first < wave_max ? to - first : wave_max, keep, er)) ||
+            (e = plan_tasks(pr, er)))
             return e;
         if (pr->per_image && (e = fill_imports(pr, er))) return e;
         if ((e = sx_pool_for(r->o->pool, pr->n_task, block_task, pr, er))) return e;
@@ -333,7 +356,7 @@ static void free_pass(pass_run *pr)
     size_t threads = (size_t)sx_pool_threads(pr->r->o->pool);
     for (size_t i = 0; pr->scratch && i < threads; i++) sx_free(pr->scratch[i]);
     sx_free(pr->scratch);
-    sx_wave_free(&pr->wave);
+    sx_wave_free(&pr->own);
     sx_free(pr->imports);
     sx_free(pr->imports_t);
     sx_free(pr->cells);
@@ -368,10 +391,10 @@ static void explain(runner *r, pass_run *pr, sx_error *er)
     sx_census c = {0};
     sx_error own = {0};
     for (size_t i = 0; i < r->p->images; i++) {
-        if (sx_dump_prepare(r->p->d, i, 1, 0, &pr->wave, &own)) return;
-        for (size_t t = 0; t < pr->wave.tasks; t++)
-            if (sx_dump_decode(r->p->d, &pr->wave, t, 0, &own)) return;
-        sx_census_image(&c, r->p->d, &pr->wave.image[0], i);
+        if (sx_dump_prepare(r->p->d, i, 1, 0, &pr->own, &own)) return;
+        for (size_t t = 0; t < pr->own.tasks; t++)
+            if (sx_dump_decode(r->p->d, &pr->own, t, 0, &own)) return;
+        sx_census_image(&c, r->p->d, &pr->own.image[0], i);
     }
     if (sx_census_error(&c, r->p->d, &own) && er) *er = own;
 }
