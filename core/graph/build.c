@@ -236,6 +236,11 @@ static bool linear(sx_graph *g, sx_id e, form *f, sx_error *er)
             if (!(f->t[i].coef = times(g, f->t[i].coef, r, er))) return false;
         return r != 0;
     }
+    case SX_OP_where: {                            /* sums leave out what is not valid anyway */
+        double v;
+        if (!is(g, n->arg[0], SX_OP_valid) || !sx_is_const(g, n->arg[2], &v) || v != 0.0) break;
+        return linear(g, n->arg[1], f, er);
+    }
     case SX_OP_onehot:
         if (!is_labels(g, n->arg[0])) break;
         f->n = 1;
@@ -245,6 +250,118 @@ static bool linear(sx_graph *g, sx_id e, form *f, sx_error *er)
     }
     atom(f, e);
     return true;
+}
+
+/* -- Products: which factor knows what ------------------------------------------------------------------ */
+
+typedef enum kind { NO_PIXEL, BY_LABEL, ROW, PLANE, KINDS } kind;
+
+#define MAX_FACTORS 48
+typedef struct product {
+    int n;
+    bool negative;
+    sx_id f[MAX_FACTORS];
+} product;
+
+static kind kind_of(const sx_graph *g, sx_id id)
+{
+    if (!has(g, id, SX_AX_P)) return NO_PIXEL;
+    if (by_label(g, id)) return BY_LABEL;
+    return has(g, id, SX_AX_C) ? PLANE : ROW;
+}
+
+/* Appends the factors of e. */
+static bool factors(sx_graph *g, sx_id e, product *p, sx_error *er)
+{
+    const sx_node *n = get(g, e);
+    const int room = MAX_FACTORS - p->n;
+    if (n->op == SX_OP_neg) {
+        p->negative = !p->negative;
+        return factors(g, n->arg[0], p, er);
+    }
+    if (n->op == SX_OP_mul && room > 2) {
+        if (!factors(g, n->arg[0], p, er)) return false;
+        if (p->n < MAX_FACTORS) return factors(g, n->arg[1], p, er);
+        p->n = MAX_FACTORS - room;             /* too long: one factor */
+    } else if (n->op == SX_OP_div && !has(g, n->arg[1], SX_AX_P) && room > 2) {
+        sx_id r = sx_make1(g, SX_OP_recip, n->arg[1], er);
+        if (!r) return false;
+        p->f[p->n++] = r;
+        return factors(g, n->arg[0], p, er);
+    }
+    p->f[p->n++] = e;
+    return true;
+}
+
+static bool masked(const sx_graph *g, sx_id id)
+{
+    double v;
+    return is(g, id, SX_OP_where) && sx_is_const(g, get(g, id)->arg[2], &v) && v == 0.0;
+}
+
+/* f(x y) = f(x) f(y) for abs and square: a product falls apart into what no pixel knows, what only its label knows, what no
+ * class knows, and the rest. */
+static sx_id multiplicative(sx_graph *g, sx_op op, sx_id e, sx_error *er)
+{
+    const sx_node *n = get(g, e);
+    if (n->op == SX_OP_neg) return multiplicative(g, op, n->arg[0], er);
+    if (masked(g, e)) {
+        sx_id f = multiplicative(g, op, n->arg[1], er);
+        return f ? sx_make(g, SX_OP_where, n->arg[0], f, n->arg[2], 0, er) : 0;
+    }
+    if (n->op == SX_OP_mul || n->op == SX_OP_div) {
+        product p = {.n = 0};
+        sx_id part[KINDS] = {0}, all = 0;
+        if (!factors(g, e, &p, er)) return 0;
+        int kinds = 0;
+        for (int i = 0; i < p.n; i++) {
+            kind k = kind_of(g, p.f[i]);
+            sx_id f = k == BY_LABEL ? get(g, p.f[i])->arg[0] : p.f[i];
+            kinds += !part[k];
+            if (!(part[k] = times(g, part[k], f, er))) return 0;
+        }
+        for (int k = 0; k < KINDS && kinds > 1; k++) {
+            if (!part[k]) continue;
+            sx_id f = raw(g, op, part[k], 0, 0, 0, er);
+            if (f && k == BY_LABEL) {
+                sx_id y = sx_leaf(g, SX_OP_labels, n->dump, n->classes, 0, NULL, er);
+                f = y ? raw(g, SX_OP_pick, f, y, 0, 0, er) : 0;
+            }
+            if (!f || !(all = times(g, all, f, er))) return 0;
+        }
+        if (all) return all;
+    }
+    return raw(g, op, e, 0, 0, 0, er);
+}
+
+/* Product of the factors that are left, 1 if there are none; what no sweep changes first, so that it is computed once. */
+static sx_id rest(sx_graph *g, const product *p, sx_error *er)
+{
+    sx_id all = 0;
+    for (int swept = 0; swept < 2; swept++)
+        for (int i = 0; i < p->n; i++) {
+            if (!p->f[i] || has(g, p->f[i], SX_SWEEP_MASK) != (swept == 1)) continue;
+            if (!(all = times(g, all, p->f[i], er))) return 0;
+        }
+    return all ? all : sx_const(g, 1, er);
+}
+
+sx_id sx_add_factored(sx_graph *g, sx_id a, sx_id b, sx_error *er)
+{
+    product p = {.n = 0}, q = {.n = 0}, c = {.n = 0};
+    if (!a || !b || !factors(g, a, &p, er) || !factors(g, b, &q, er)) return 0;
+    for (int i = 0; i < p.n; i++)
+        for (int j = 0; j < q.n; j++)
+            if (p.f[i] && q.f[j] == p.f[i] && kind_of(g, p.f[i]) != PLANE) {
+                c.f[c.n++] = p.f[i];
+                p.f[i] = q.f[j] = 0;
+            }
+    if (!c.n) return sx_make2(g, SX_OP_add, a, b, er);
+    sx_id x = rest(g, &p, er), y = rest(g, &q, er), common = rest(g, &c, er);
+    if (!x || !y || !common) return 0;
+    sx_id s = sx_make2(g, p.negative == q.negative ? SX_OP_add : SX_OP_sub, x, y, er);
+    s = s ? times(g, common, s, er) : 0;
+    return s && p.negative ? sx_make1(g, SX_OP_neg, s, er) : s;
 }
 
 /* -- Pixel sums ------------------------------------------------------------------------------------ */
@@ -380,6 +497,25 @@ static sx_id image_sum(sx_graph *g, sx_op op, sx_id e, int64_t attr, sx_error *e
 
 /* -- Class sums ------------------------------------------------------------------------------------ */
 
+static sx_id class_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er);
+
+/* Sum of a product whose factors lie deeper: those without the axis leave. *out = 0: nothing to take out. */
+static sx_err product_sum(sx_graph *g, sx_op op, sx_id e, sx_axes ax, sx_id *out, sx_error *er)
+{
+    product p = {.n = 0};
+    sx_id in = 0, outside = 0;
+    *out = 0;
+    if (!factors(g, e, &p, er)) return SX_EMEMORY;
+    for (int i = 0; i < p.n; i++) {
+        sx_id *to = has(g, p.f[i], ax) ? &in : &outside;
+        if (!(*to = times(g, *to, p.f[i], er))) return SX_EMEMORY;
+    }
+    if (!in || !outside) return SX_EOK;
+    if (!(in = class_sum(g, op, in, er)) || !(*out = times(g, outside, in, er))) return SX_EMEMORY;
+    if (p.negative && !(*out = sx_make1(g, SX_OP_neg, *out, er))) return SX_EMEMORY;
+    return SX_EOK;
+}
+
 static sx_id class_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
 {
     const sx_node *n = get(g, e);
@@ -401,6 +537,13 @@ static sx_id class_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
             sx_id s = class_sum(g, op, in, er);
             return s ? sx_make2(g, SX_OP_mul, out, s, er) : 0;
         }
+        sx_id s;
+        if (product_sum(g, op, e, ax, &s, er)) return 0;
+        if (s) return s;
+    }
+    if (masked(g, e) && !has(g, a, ax) && has(g, b, ax)) {
+        sx_id s = class_sum(g, op, b, er);
+        return s ? sx_make(g, SX_OP_where, a, s, n->arg[2], 0, er) : 0;
     }
     if (n->op == SX_OP_div && (n->axes & ax) && !has(g, b, ax)) {
         sx_id s = class_sum(g, op, a, er);
@@ -486,6 +629,14 @@ sx_id sx_make(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx
         if (n->op == SX_OP_logits) {             /* shares its exponentials with everything that looks at labels */
             sx_id y = sx_leaf(g, SX_OP_labels, n->dump, n->classes, 0, NULL, er);
             return y ? row_of(g, SX_OP_p, a, y, er) : 0;
+        }
+        break;
+    case SX_OP_abs:
+    case SX_OP_square: return multiplicative(g, op, a, er);
+    case SX_OP_mul:
+        if (masked(g, a) && masked(g, b) && n->arg[0] == get(g, b)->arg[0]) {   /* 0 where the mask is, in both */
+            sx_id x = sx_make2(g, SX_OP_mul, n->arg[1], get(g, b)->arg[1], er);
+            return x ? sx_make(g, SX_OP_where, n->arg[0], x, n->arg[2], 0, er) : 0;
         }
         break;
     case SX_OP_pick: return pick(g, a, b, er);

@@ -1,11 +1,12 @@
 /*
  * grad.c: reverse mode. Ids are in topological order, so one walk from y downwards meets every node after all that use it.
  *
- * The target-out family is differentiated as a whole, straight to the logits, in forms without cancellation or 0/0:
- *   d ce / dx = p - onehot,  written (u at the label, -p elsewhere) negated;
- *   d log u / dx = -p_t (1 at the label, -q elsewhere), q the softmax over the other classes;
+ * The target-out family is differentiated as a whole, straight to the logits, in forms without cancellation or 0/0. With D = 1
+ * at the label, -q elsewhere, q the softmax over the other classes:
+ *   d ce / dx = -u D,  d log u / dx = -p_t D,
  *   d u^g / dx = g u^g d log u / dx: no u^(g-1), so it is finite for every g >= 0 (Lin et al. 2017 in the form of the
  *   catalogue, L04).
+ * Gradient norms of any loss per pixel are then |number| * norm of D.
  */
 #include "graph/grad.h"
 
@@ -114,25 +115,24 @@ static sx_id sum_to(tape *t, sx_id c, const sx_node *n, sx_axes spread, sx_axes 
 static void add_to(tape *t, sx_id to, sx_id c)
 {
     if (t->failed || !c) return;
-    t->adj[to] = t->adj[to] ? ADD(t->adj[to], c) : c;
+    if (t->adj[to] && node(t, to)->axes & SX_AX_P) {
+        t->adj[to] = sx_add_factored(t->g, t->adj[to], c, t->er);
+        if (!t->adj[to]) t->failed = true;
+    } else {
+        t->adj[to] = t->adj[to] ? ADD(t->adj[to], c) : c;
+    }
 }
 
 /* -- The target-out family ---------------------------------------------------------------------------- */
 
 static sx_id of_tgt(tape *t, sx_op op, sx_id tgt) { return mk(t, op, tgt, 0, 0); }
 
-/* d p_t / dx / p_t: u at the label, -p elsewhere. */
+/* D: 1 at the label, -q elsewhere. Every value of the family that has no class axis has the derivative (a number per pixel) * D,
+ * so tgt collects that number and D is computed once, whatever the loss and however many configurations share it. */
 static sx_id direction(tape *t, sx_id tgt)
 {
     sx_id hot = mk(t, SX_OP_onehot, node(t, tgt)->arg[1], 0, 0);
-    return WHERE(hot, of_tgt(t, SX_OP_u, tgt), NEG(of_tgt(t, SX_OP_p, tgt)));
-}
-
-/* d log u / dx */
-static sx_id log_direction(tape *t, sx_id tgt)
-{
-    sx_id hot = mk(t, SX_OP_onehot, node(t, tgt)->arg[1], 0, 0);
-    return NEG(MUL(of_tgt(t, SX_OP_pt, tgt), WHERE(hot, K(1), NEG(of_tgt(t, SX_OP_q, tgt)))));
+    return WHERE(hot, K(1), NEG(of_tgt(t, SX_OP_q, tgt)));
 }
 
 static sx_id softmax_back(tape *t, sx_id s, sx_id G, const sx_node *n)
@@ -141,16 +141,16 @@ static sx_id softmax_back(tape *t, sx_id s, sx_id G, const sx_node *n)
     return MUL(s, SUB(G, mk(t, SX_OP_csum, MUL(G, s), 0, 0)));
 }
 
+/* The factor of D that a value of the family gets from its gradient G: d ce = -u D, d p_t = p_t u D, d u = -p_t u D, d log u =
+ * -p_t D. */
 static sx_id family(tape *t, sx_id id, sx_id G)
 {
-    const sx_node *n = node(t, id);
-    const sx_id tgt = n->arg[0];
-    switch (n->op) {
-    case SX_OP_ce: return NEG(MUL(G, direction(t, tgt)));
-    case SX_OP_pt: return MUL(G, MUL(id, direction(t, tgt)));
-    case SX_OP_u: return NEG(MUL(G, MUL(of_tgt(t, SX_OP_pt, tgt), direction(t, tgt))));
-    case SX_OP_logu: return MUL(G, log_direction(t, tgt));
-    default: return softmax_back(t, id, G, n);     /* p, and q among the others */
+    const sx_id tgt = node(t, id)->arg[0];
+    switch (node(t, id)->op) {
+    case SX_OP_ce: return NEG(MUL(G, of_tgt(t, SX_OP_u, tgt)));
+    case SX_OP_pt: return MUL(G, MUL(id, of_tgt(t, SX_OP_u, tgt)));
+    case SX_OP_u: return NEG(MUL(G, MUL(of_tgt(t, SX_OP_pt, tgt), id)));
+    default: return NEG(MUL(G, of_tgt(t, SX_OP_pt, tgt)));
     }
 }
 
@@ -163,9 +163,8 @@ static void power(tape *t, sx_id id, sx_id G)
     if (t->dep[base]) {
         const sx_node *b = node(t, base);
         if (b->op == SX_OP_u) {
-            sx_id x = node(t, b->arg[0])->arg[0];
-            sx_id d = MUL(MUL(G, MUL(e, id)), log_direction(t, b->arg[0]));
-            add_to(t, x, sum_to(t, d, n, n->axes, node(t, x)->axes));
+            sx_id tgt = b->arg[0], d = NEG(MUL(G, MUL(MUL(e, id), of_tgt(t, SX_OP_pt, tgt))));
+            add_to(t, tgt, sum_to(t, d, n, n->axes, node(t, tgt)->axes));
         } else {
             sx_id d = MUL(G, MUL(e, POW(base, SUB(e, K(1)))));
             add_to(t, base, sum_to(t, d, n, n->axes, b->axes));
@@ -223,11 +222,16 @@ static void back(tape *t, sx_id id)
             }
         return;
     case SX_CL_TROW:
-    case SX_CL_TSOFT: {
+        if (t->dep[n->arg[0]]) add_to(t, n->arg[0], sum_to(t, family(t, id, G), n, 0, node(t, n->arg[0])->axes));
+        return;
+    case SX_CL_TSOFT: {                            /* p, and q among the others */
         sx_id x = node(t, n->arg[0])->arg[0];
-        if (t->dep[x]) add_to(t, x, sum_to(t, family(t, id, G), n, 0, node(t, x)->axes));
+        if (t->dep[x]) add_to(t, x, sum_to(t, softmax_back(t, id, G, n), n, 0, node(t, x)->axes));
         return;
     }
+    case SX_CL_TGT:
+        if (t->dep[n->arg[0]]) add_to(t, n->arg[0], sum_to(t, MUL(G, direction(t, id)), n, 0, node(t, n->arg[0])->axes));
+        return;
     case SX_CL_POWB: power(t, id, G); return;
     default:
         if (t->dep[n->arg[0]]) {

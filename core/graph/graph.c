@@ -206,7 +206,7 @@ sx_id sx_leaf(sx_graph *g, sx_op op, uint32_t dump, uint32_t classes, int64_t at
 bool sx_is_const(const sx_graph *g, sx_id id, double *v)
 {
     const sx_node *n = sx_node_get(g, id);
-    if (!id || n->op != SX_OP_data || n->axes) return false;
+    if (!id || n->op != SX_OP_data || n->axes || n->name) return false;   /* a named one is a parameter */
     *v = n->data[0];
     return true;
 }

@@ -6,7 +6,8 @@
  * Building a node may return a different, equal node: the constructors hold the rewrites
  *   - target-out softmax: log(pick(softmax(x), y)), 1 - p_t, pick(log_softmax) ... -> one stable family,
  *   - linear factors leave sums: sum w[y] f -> sum over classes of w_c (sum of f by class), and so on,
- *   - pow with an exponent that no pixel knows -> shared basis.
+ *   - pow with an exponent that no pixel knows -> shared basis,
+ *   - |s v| = |s| |v|, (s v)^2 = s^2 v^2: what no pixel, only the label, or no class knows leaves norms.
  * Rewrites look at structure only, never at values or sizes of sweeps (decisions 10).
  *
  * Not thread safe: build on one thread; reading from many is fine while nobody builds.
@@ -109,8 +110,12 @@ static inline sx_id sx_make2(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_error *
     return sx_make(g, op, a, b, 0, 0, er);
 }
 
-/* Is the node a leaf with data and no axes (a plain number)? Its value then. */
+/* Is the node a leaf with data, no axes and no name (a plain number)? Its value then. */
 bool sx_is_const(const sx_graph *g, sx_id id, double *v);
+
+/* a + b with the factors that both have taken out, those by class and pixel excepted: 2 w f + w h = w (2 f + h). For
+ * sums that gradients make; what a user writes is added as written. */
+sx_id sx_add_factored(sx_graph *g, sx_id a, sx_id b, sx_error *er);
 
 /* Value of an elementwise op on plain numbers (double arithmetic of the epilogues). */
 double sx_op_eval(sx_op op, double a, double b, double c);
