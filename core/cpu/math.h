@@ -312,7 +312,7 @@ SX_M void sx_m_split1pf(float x, float *e, float *f)
     *f = fmaf(x, s, s - 1.0f);
 }
 
-/* log(1 + x) for x >= 0. */
+/* log(1 + x) for x >= 0 (the cheaper one; -0 gives 0). */
 SX_M float sx_log1pf_pos(float x)
 {
     float e, f, hi, lo;
@@ -592,7 +592,7 @@ SX_M double sx_sigmoid(double x)
 /* log(1 + f) - f for f in [-1/4, 1/2], through s = f / (2 + f): log(1 + f) = 2 atanh(s). */
 SX_M double sx_m_log1p_tail(double f)
 {
-    const double s = f / (2.0 + f), z = s * s, h = 0.5 * f * f;
+    const double s = f / (2.0 + f), z = s * s, g = 0.5 * f, h = g * f;
     double q = fma(0x1.ea16d31c00b98p-4, z, 0x1.df4d8ed6d8edap-4);
     q = fma(q, z, 0x1.110ef70022950p-3);
     q = fma(q, z, 0x1.3b145686e1b95p-3);
@@ -601,7 +601,7 @@ SX_M double sx_m_log1p_tail(double f)
     q = fma(q, z, 0x1.2492492475380p-2);
     q = fma(q, z, 0x1.9999999999b7fp-2);
     q = fma(q, z, 0x1.5555555555555p-1);
-    return fma(s, fma(q, z, h), -h);
+    return fma(-g, f, s * fma(q, z, h));
 }
 
 SX_M void sx_m_log_pair(double e, double f, double *hi, double *lo)

@@ -50,7 +50,7 @@ static const fn table[] = {
     {"logf", run_logf, log, -INFINITY, INFINITY, 0},
     {"log2f", run_log2f, log2, -INFINITY, INFINITY, 0},
     {"log1pf", run_log1pf, log1p, -INFINITY, INFINITY, 0},
-    {"log1pf_pos", run_log1pf_pos, log1p, 0.0f, INFINITY, 0},
+    {"log1pf_pos", run_log1pf_pos, log1p, 0x1p-149f, INFINITY, 0},
     {"expm1f", run_expm1f, expm1, -INFINITY, INFINITY, 0},
     {"tanhf", run_tanhf, tanh, -INFINITY, INFINITY, 0},
     {"sigmoidf", run_sigmoidf, sigmoid, -INFINITY, INFINITY, 0},
