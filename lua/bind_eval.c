@@ -339,6 +339,7 @@ static int core_eval(lua_State *L)
 {
     settings o;
     size_t n, passes = 0, valid = 0, masked = 0;
+    uint64_t spilled = 0;
     double start = now();
     lua_settop(L, 3);
     luaL_checkstack(L, 40, NULL);
@@ -378,6 +379,7 @@ static int core_eval(lua_State *L)
         if (!j->d) stand_in(L, j, classes_of(j, &out[pick[0]]));
         run_some(L, j, &o, out, pick, k, results);
         passes += j->res->passes;
+        spilled += j->res->spilled;
         if (j->res->pixels_valid > valid) valid = j->res->pixels_valid;
         if (j->res->pixels_masked > masked) masked = j->res->pixels_masked;
         sx_result_free(j->res);
@@ -386,8 +388,9 @@ static int core_eval(lua_State *L)
         j->plan = NULL;
         lua_settop(L, results);
     }
-    lua_createtable(L, 0, 4);
+    lua_createtable(L, 0, 5);
     set_integer(L, "passes", passes);
+    set_integer(L, "spilled", spilled);
     set_number(L, "seconds", now() - start);
     set_integer(L, "pixels", valid);
     set_integer(L, "masked", masked);

@@ -16,8 +16,11 @@
 
 typedef struct sx_plan sx_plan;
 
+#define SX_EACH_IMAGE (SIZE_MAX - 1)
+
 /* Outputs: nodes over subsets of {sweep, N, L, C}, or pixel nodes (axis P) if map_image is an image
- * index (0-based) and not SIZE_MAX: those are then materialised for that one image.
+ * index (0-based) and not SIZE_MAX: those are then materialised for that one image. With map_image =
+ * SX_EACH_IMAGE they are made for every image in one more pass, handed to the run's emit and not kept.
  * dump_slot: the dump number in the nodes. The graph and dump must outlive the plan. */
 sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_id *out, size_t n_out,
                    size_t map_image, sx_plan **plan, sx_error *er);
@@ -42,6 +45,10 @@ typedef struct sx_run_opts {
     /* Called on the calling thread between waves; returning false interrupts. done, total: pixels. */
     bool (*progress)(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total);
     void *progress_arg;
+    /* For SX_EACH_IMAGE, required then: the n numbers of pixel output `out` at `image`, [sweep][C][pixels], which are
+     * gone after the call. On the calling thread, images in order, outputs in order; an error ends the run. */
+    sx_err (*emit)(void *arg, size_t image, size_t out, const double *v, size_t n, sx_error *er);
+    void *emit_arg;
 } sx_run_opts;
 
 typedef struct sx_array {
@@ -56,6 +63,7 @@ typedef struct sx_result {
     uint64_t pixels_valid;       /* of the dump, when a pass counted them; else 0 */
     uint64_t pixels_masked;      /* non-finite pixels left out (skip_nonfinite) */
     size_t passes;
+    uint64_t spilled;            /* bytes of kept statistics that went to a temporary file */
 } sx_result;
 
 sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er);

@@ -11,6 +11,7 @@
 
 #define WAVE_BYTES ((size_t)24 << 20)
 #define CELL_BYTES ((size_t)64 << 20)
+#define MAP_BYTES ((size_t)128 << 20)   /* of mapped values, unless one image needs more */
 #define DEFAULT_MEM ((size_t)2 << 30)
 
 typedef struct batch {
@@ -185,7 +186,10 @@ typedef struct pass_run {
     size_t n_task, task_cap;
     char **scratch;                  /* per worker */
     uint64_t *valid, *masked;        /* per task */
-    double *const *map;
+    double *const *map;              /* per map node; with each: the same per image of the wave */
+    size_t n_map;
+    bool each;                       /* map every image and hand it out */
+    const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */
     double *sums;                    /* stat_len: one image's record */
 } pass_run;
 
@@ -203,7 +207,7 @@ static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
     sx_block b = {.dump = pr->r->p->d, .image = &pr->image[t->image], .index = pr->first + t->image,
                   .first = t->first, .count = t->count, .imports = pr->imports + set,
                   .imports_t = pr->imports_t + set * pr->r->k->size, .cell = pr->cells + i * pr->stat_len,
-                  .map = pr->map};
+                  .map = pr->map ? pr->map + (pr->each ? t->image * pr->n_map : 0) : NULL};
     memset(b.cell, 0, pr->stat_len * sizeof *b.cell);
     sx_err e = sx_prog_run(pr->prog, pr->scratch[worker], &b, er);
     pr->valid[i] = b.valid;
@@ -290,6 +294,18 @@ static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
     return SX_EOK;
 }
 
+static sx_err emit_wave(pass_run *pr, sx_error *er)
+{
+    const sx_run_opts *o = pr->r->o;
+    for (size_t i = 0; i < pr->count; i++)
+        for (size_t k = 0; k < pr->n_map; k++) {
+            size_t n = pr->map_per_px[k] * pr->image[i].n_px;
+            sx_err e = o->emit(o->emit_arg, pr->first + i, pr->map_out[k], pr->map[i * pr->n_map + k], n, er);
+            if (e) return e;
+        }
+    return SX_EOK;
+}
+
 /* Makes images from `first` on available: kept ones, or a wave decoded now. keep: the dump may have it afterwards. */
 static sx_err next_wave(pass_run *pr, size_t first, size_t most, bool keep, sx_error *er)
 {
@@ -330,6 +346,7 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
         if (pr->per_image && (e = fill_imports(pr, er))) return e;
         if ((e = sx_pool_for(r->o->pool, pr->n_task, block_task, pr, er))) return e;
         if (st && (e = fold_wave(pr, st, er))) return e;
+        if (pr->each && (e = emit_wave(pr, er))) return e;
         for (size_t t = 0; t < pr->n_task; t++) {
             done += pr->task[t].count;
             if (r->passes_done == 0) {
@@ -431,6 +448,51 @@ static sx_err do_map(runner *r, const plan_step *s, double *const *map, sx_error
     return e;
 }
 
+/* Every image: as many at once as fit. */
+static sx_err do_map_each(runner *r, const plan_step *s, sx_error *er)
+{
+    size_t n_map = s->n, per_px = 0, max_px = sx_dump_get_info(r->p->d)->max_px, k = 0, wave_max;
+    size_t *out = sx_calloc(n_map + 1, sizeof *out), *len = sx_calloc(n_map + 1, sizeof *len);
+    double **map = NULL;
+    sx_err e = SX_EOK;
+    pass_run pr = {.r = r, .each = true, .n_map = n_map, .map_out = out, .map_per_px = len};
+    if (!out || !len) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    for (size_t i = 0; i < r->p->n_out; i++)
+        if (node(r, r->p->out[i])->axes & SX_AX_P) {
+            len[k] = len_of(r, r->p->out[i]);
+            per_px += len[k];
+            out[k++] = i;
+        }
+    wave_max = MAP_BYTES / (per_px * max_px * sizeof(double) + 1);
+    if (wave_max < 1) wave_max = 1;
+    if (wave_max > 64) wave_max = 64;
+    if (wave_max > r->p->images) wave_max = r->p->images;
+    map = sx_calloc(wave_max * n_map + 1, sizeof *map);
+    if (!map) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    for (size_t i = 0; i < wave_max * n_map; i++)
+        if (!(map[i] = sx_malloc((len[i % n_map] * max_px + 1) * sizeof **map))) {
+            e = sx_nomem(er);
+            goto done;
+        }
+    pr.map = map;
+    if (!(e = start_pass(&pr, NULL, 0, s->id, s->n, er)) && !(e = prepare_imports(&pr, wave_max, er)))
+        e = run_waves(&pr, 0, r->p->images, wave_max, NULL, er);
+    if (e == SX_EDATA) explain(r, &pr, er);
+done:
+    for (size_t i = 0; map && i < wave_max * n_map; i++) sx_free(map[i]);
+    sx_free(map);
+    sx_free(out);
+    sx_free(len);
+    free_pass(&pr);
+    return e;
+}
+
 /* -- Outputs --------------------------------------------------------------------------------------------- */
 
 static sx_err allocate(runner *r, sx_array *a, sx_id id, sx_error *er)
@@ -438,7 +500,8 @@ static sx_err allocate(runner *r, sx_array *a, sx_id id, sx_error *er)
     const sx_node *n = node(r, id);
     a->axes = n->axes;
     a->n = len_of(r, id);
-    if (n->axes & SX_AX_P) a->n *= sx_dump_n_px(r->p->d, r->p->map_image);
+    if (n->axes & SX_AX_P && r->p->map_image == SX_EACH_IMAGE) a->n = 0;
+    else if (n->axes & SX_AX_P) a->n *= sx_dump_n_px(r->p->d, r->p->map_image);
     else if (n->axes & SX_AX_N) a->n *= r->p->images;
     a->v = sx_calloc(a->n + 1, sizeof *a->v);
     return a->v ? SX_EOK : sx_nomem(er);
@@ -484,9 +547,17 @@ static sx_err collect(runner *r, const plan_step *map_step, sx_error *er)
         else if (!(n->axes & SX_AX_N)) memcpy(a->v, r->value[p->out[i]], a->n * sizeof *a->v);
     }
     if (!e) e = imagewise_outputs(r, er);
-    if (!e && map_step) e = do_map(r, map_step, map, er);
+    if (!e && map_step) e = p->map_image == SX_EACH_IMAGE ? do_map_each(r, map_step, er) : do_map(r, map_step, map, er);
     sx_free(map);
     return e;
+}
+
+static uint64_t spilled(const runner *r)
+{
+    uint64_t bytes = 0;
+    for (size_t i = 0; i < r->passes_done; i++) bytes += sx_store_spilled(r->store[i]);
+    for (size_t i = 0; i < r->n_batch; i++) bytes += sx_store_spilled(r->batch[i].store);
+    return bytes;
 }
 
 static void free_runner(runner *r)
@@ -513,6 +584,7 @@ sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *
     const plan_step *map = NULL;
     sx_err e = SX_EOK;
     *out = NULL;
+    if (p->map_image == SX_EACH_IMAGE && !o->emit) return sx_fail(er, SX_EARG, "images to be handed out, but no one to take them");
     if (!r.k) return sx_fail(er, SX_EARG, "this build has no kernels for ISA level '%s'", sx_isa_name(o->isa));
     r.value = sx_calloc(n, sizeof *r.value);
     r.stat_at = sx_calloc(n, sizeof *r.stat_at);
@@ -538,6 +610,7 @@ sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *
         }
     }
     if (!e) e = collect(&r, map, er);
+    if (!e) r.res->spilled = spilled(&r);
 done:
     free_runner(&r);
     if (e) {

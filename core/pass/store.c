@@ -100,4 +100,7 @@ sx_err sx_store_get(sx_store *s, size_t i, double *rec, sx_error *er)
     return sx_pread(s->fd, rec, bytes, (uint64_t)(i - s->mem_max) * bytes, "temporary file", er);
 }
 
-bool sx_store_spilled(const sx_store *s) { return s->fd >= 0; }
+uint64_t sx_store_spilled(const sx_store *s)
+{
+    return s->n > s->mem_max ? (uint64_t)(s->n - s->mem_max) * s->len * sizeof *s->mem : 0;
+}

@@ -523,7 +523,7 @@ local function number_or_tensor(r)
   return r
 end
 
-local eval_options = {"precision", "threads", "mem", "unit", "progress", "mode"}
+local eval_options = {"precision", "threads", "mem", "unit", "progress", "mode", "isa"}
 
 --- Evaluates in one go. opts: precision = "single" | "double", threads, mem, unit (overrides the
 --- terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
@@ -550,7 +550,8 @@ function Loss:eval(d, opts)
     for _, key in ipairs {"value", "per_class", "share", "empty"} do want(owner, key) end
   end
   local results, stats = core.eval(d, wanted,
-    {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress})
+    {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress,
+      isa = opts.isa})
   for i, slot in ipairs(slots) do
     local is_vector_key = slot[2] == "per_class" or slot[2] == "share"
     slot[1][slot[2]] = (is_vector_key and class_values or number_or_tensor)(results[i], names)

@@ -186,9 +186,9 @@ end
 local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
-local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress"}
+local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa"}
 
---- segx.sweep{dump, loss, control, want, precision, threads, mem, progress}. dump and loss are
+--- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa}. dump and loss are
 --- needed. Nothing is read before :run() (metric columns and tau excepted, which need the confusion
 --- matrices).
 function sweep.sweep(o)
@@ -201,7 +201,8 @@ function sweep.sweep(o)
   if o.control and not losses.is(o.control) then errors.misuse("sweep: control is not a loss") end
   local self = setmetatable({
     dump = o.dump, loss = o.loss, control = o.control, names = o.dump:info().class_names,
-    opts = {precision = o.precision, threads = o.threads, mem = o.mem, progress = o.progress},
+    opts = {precision = o.precision, threads = o.threads, mem = o.mem, progress = o.progress,
+      isa = o.isa},
   }, Sweep)
   self.traced = self.loss:trace(self.dump)
   self.columns = {}
