@@ -291,6 +291,67 @@ static int core_memory(lua_State *L)
     return 1;
 }
 
+/* Counter-based random number in (0, 1): the same in every order of asking. */
+static double uniform(uint64_t seed, uint64_t i)
+{
+    uint64_t z = seed + (i + 1) * 0x9e3779b97f4a7c15u;
+    z = (z ^ z >> 30) * 0xbf58476d1ce4e5b9u;
+    z = (z ^ z >> 27) * 0x94d049bb133111ebu;
+    return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
+}
+
+/* core.synthetic{n =, classes =, height =, width =, block = 16, seed = 0, logits_type = "float32"}: a dump in memory for
+ * timing: labels in squares of block x block, logits roughly normal with deviation 2, the label's raised by 3. */
+static int core_synthetic(lua_State *L)
+{
+    static const char *const known[] = {"n", "classes", "height", "width", "block", "seed", "logits_type", NULL};
+    enum { COUNT, CLASSES, HEIGHT, WIDTH, BLOCK, SEED, SIZES };
+    static const int64_t standard[SIZES] = {0, 0, 0, 0, 16, 0};
+    int64_t size[SIZES];
+    sx_dump_opts o = {0};
+    sx_error er;
+    luaL_checktype(L, 1, LUA_TTABLE);
+    lua_settop(L, 1);
+    sxl_check_keys(L, 1, "synthetic", known);
+    for (int i = 0; i < SIZES; i++) {
+        size[i] = standard[i];
+        if (sxl_field(L, 1, known[i]) || i < BLOCK)
+            size[i] = sxl_integer(L, -1, known[i], i == SEED ? 0 : i == CLASSES ? 2 : 1, 1 << 20);
+        lua_settop(L, 1);
+    }
+    sx_dtype type = dtype_field(L, 1, "logits_type", "synthetic", SX_F32);
+    if (type != SX_F16 && type != SX_F32) sxl_misuse(L, NULL, "synthetic: logits_type: float16 or float32");
+    const size_t n = (size_t)size[COUNT], C = (size_t)size[CLASSES], H = (size_t)size[HEIGHT], W = (size_t)size[WIDTH];
+    const size_t px = H * W, B = (size_t)size[BLOCK], dims[2] = {H, W};
+    const uint64_t seed = (uint64_t)size[SEED];
+    lua_settop(L, 1);
+    lua_newtable(L);
+    uint8_t *y = sxl_push_scratch(L, n * px, 1);
+    lua_rawseti(L, 2, 1);
+    void *x = sxl_push_scratch(L, n * C * px, sx_dtype_size(type));
+    lua_rawseti(L, 2, 2);
+    if (C > 255) sxl_misuse(L, NULL, "synthetic: at most 255 classes");
+    for (size_t i = 0; i < n * px; i++) {
+        size_t tile = (i / px * H + i % px / W / B) * W + i % W / B;
+        y[i] = (uint8_t)(uniform(seed ^ 77, tile) * (double)C);
+    }
+    for (size_t i = 0; i < n * C * px; i++) {
+        double v = -2;
+        for (uint64_t k = 0; k < 4; k++) v += uniform(seed, 4 * i + k);
+        v = 2 * 1.7320508 * v + (y[i / (C * px) * px + i % px] == i / px % C ? 3 : 0);
+        if (type == SX_F32) ((float *)x)[i] = (float)v;
+        else ((uint16_t *)x)[i] = half_of(v);
+    }
+    sxl_dump *d = push_dump(L);
+    lua_pushvalue(L, 2);
+    lua_setiuservalue(L, -2, 1);
+    if (sx_dump_memory("synthetic", x, type, y, SX_U8, n, C, dims, 2, &o, &d->d, &er)) {
+        d->d = NULL;
+        sxl_raise(L, &er);
+    }
+    return 1;
+}
+
 /* -- Information ------------------------------------------------------------------------------- */
 
 static void set_string(lua_State *L, const char *key, const char *s)
@@ -653,6 +714,7 @@ void sxl_open_dump(lua_State *L)
     static const luaL_Reg functions[] = {
         {"open",       core_open      },
         {"memory",     core_memory    },
+        {"synthetic",  core_synthetic },
         {"fields",     core_fields    },
         {"first",      core_first     },
         {"nimages",    core_nimages   },
