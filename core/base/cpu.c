@@ -1,6 +1,7 @@
 /* cpu.c: asks the processor what it can do. SX_HAVE_V3, SX_HAVE_V4: levels in this build. */
 #include "base/cpu.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 
 #if defined(__x86_64__)
@@ -33,7 +34,7 @@ static bool has_v4(void)
         && __builtin_cpu_supports("avx512vl");
 }
 
-sx_isa sx_isa_best(void)
+static sx_isa detect(void)
 {
     __builtin_cpu_init();
     if (SX_HAVE_V4 && has_v4())
@@ -41,6 +42,16 @@ sx_isa sx_isa_best(void)
     if (SX_HAVE_V3 && has_v3())
         return SX_ISA_V3;
     return SX_ISA_BASE;
+}
+
+/* Asked once: under a hypervisor each cpuid costs microseconds. All threads find the same. */
+sx_isa sx_isa_best(void)
+{
+    static atomic_int best = -1;
+    int isa = atomic_load_explicit(&best, memory_order_relaxed);
+    if (isa < 0)
+        atomic_store_explicit(&best, isa = (int)detect(), memory_order_relaxed);
+    return (sx_isa)isa;
 }
 
 #else

@@ -241,19 +241,20 @@ static void run_pick(const run *r, const ins *in, size_t k)
     else r->k->pick_vec(d, x, y, r->p->classes, r->n);
 }
 
-/* Rows that the powers of a basis will read: it depends on the exponents' values only in what is computed, not in results. */
+/* Rows that the powers of a basis will read: the exponents' values decide what is computed, never what comes out. */
 static unsigned basis_need(const run *r, sx_id basis)
 {
-    unsigned need = 0;
+    const unsigned log_rows = 1u << SX_BASIS_HI;
     const sx_prog *p = r->p;
-    for (size_t i = 0; i < p->n_ins && need != 3; i++) {
+    unsigned need = 0;
+    for (size_t i = 0; i < p->n_ins; i++) {
         const ins *in = &p->ins[i];
         if (in->op != SX_OP_powb || in->arg[0] != basis) continue;
         const val *g = &p->val[in->arg[1]];
         size_t n = sx_axes_count(p->g, g->axes) * g->step;
         for (size_t j = 0; j < n; j++) {
             double gamma = r->b->imports[g->off + j];
-            need |= sx_on_lattice(gamma) ? 1u : 2u;
+            need |= sx_on_lattice(gamma) ? (unsigned)(gamma * 4) : log_rows;
         }
     }
     return need;

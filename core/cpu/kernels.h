@@ -61,7 +61,7 @@ typedef struct sx_kernels {
     void (*pick_vec)(void *d, const void *vec, const void *index, size_t classes, size_t n);
     void (*pick_mat)(void *d, const void *mat, const void *index, size_t classes, size_t P, size_t n);
     void (*onehot)(void *d, const void *index, size_t classes, size_t P, size_t n);
-    /* need: 1 = lattice rows, 2 = log rows */
+    /* need: bit i = row i will be read; SX_BASIS_HI stands for both log rows */
     void (*basis)(void *rows, const void *x, unsigned need, size_t P, size_t n);
     void (*powb)(void *d, const void *rows, double gamma, size_t P, size_t n);
     /* Sums of a row over the logical tiles of the stage, added to acc in tile order. by: acc[label * stride]. */
