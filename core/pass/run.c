@@ -12,7 +12,7 @@
 #define WAVE_BYTES ((size_t)24 << 20)
 #define CELL_BYTES ((size_t)64 << 20)
 #define MAP_BYTES ((size_t)128 << 20)   /* of mapped values, unless one image needs more */
-#define DEFAULT_MEM ((size_t)2 << 30)
+#define DEFAULT_MEM ((size_t)2 << 30)   /* a quarter each for decoded images, cells, and kept statistics */
 
 typedef struct batch {
     sx_id id;
@@ -35,6 +35,8 @@ typedef struct runner {
     uint8_t *mark;             /* by id, scratch */
 } runner;
 
+static size_t mem_of(const runner *r) { return r->o->mem ? r->o->mem : DEFAULT_MEM; }
+static size_t quarter(const runner *r, size_t most) { return mem_of(r) / 4 < most ? mem_of(r) / 4 : most; }
 static const sx_node *node(const runner *r, sx_id id) { return sx_node_get(r->p->g, id); }
 static size_t len_of(const runner *r, sx_id id) { return sx_value_len(r->p->g, r->p->classes, id); }
 
@@ -116,7 +118,7 @@ static sx_err start_batches(runner *r, const plan_step *s, sx_error *er)
         r->batch = b;
         b += r->n_batch;
         *b = (batch){.id = id, .len = len_of(r, id)};
-        sx_err e = sx_store_new(b->len, (r->o->mem ? r->o->mem : DEFAULT_MEM) / 16, &b->store, er);
+        sx_err e = sx_store_new(b->len, mem_of(r) / 16, &b->store, er);
         if (e) return e;
         r->n_batch++;
     }
@@ -314,7 +316,7 @@ static sx_err next_wave(pass_run *pr, size_t first, size_t most, bool keep, sx_e
     const sx_wave *w = sx_dump_kept(d, first, fields);
     sx_err e = SX_EOK;
     if (!w) {
-        size_t count = sx_dump_wave_size(d, first, WAVE_BYTES), threads = (size_t)sx_pool_threads(pr->r->o->pool);
+        size_t count = sx_dump_wave_size(d, first, quarter(pr->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(pr->r->o->pool);
         if (count < threads) count = threads;
         if (count > most) count = most;
         e = sx_dump_prepare(d, first, count, fields, &pr->own, er);
@@ -335,7 +337,7 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
 {
     runner *r = pr->r;
     uint64_t done = 0, total = 0;
-    const bool keep = sx_dump_decoded_bytes(r->p->d) <= (r->o->mem ? r->o->mem : DEFAULT_MEM) / 4;
+    const bool keep = sx_dump_decoded_bytes(r->p->d) <= mem_of(r) / 4;
     sx_err e = SX_EOK;
     for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
     if (!pr->per_image && (e = fill_imports(pr, er))) return e;
@@ -364,7 +366,7 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
 static size_t most_images(const runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = CELL_BYTES / (bytes + 1) + 1;
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1;
     return n > 4096 ? 4096 : n;
 }
 
@@ -419,7 +421,7 @@ static void explain(runner *r, pass_run *pr, sx_error *er)
 static sx_err do_pass(runner *r, const plan_step *s, sx_error *er)
 {
     pass_run pr = {.r = r};
-    size_t n = r->passes_done, limit = (r->o->mem ? r->o->mem : DEFAULT_MEM) / 4 / r->p->info.passes;
+    size_t n = r->passes_done, limit = mem_of(r) / 4 / r->p->info.passes;
     sx_err e = start_pass(&pr, s->id, s->n, NULL, 0, er);
     if (e) goto done;
     size_t wave_max = most_images(r, pr.stat_len);
