@@ -151,10 +151,15 @@ typedef struct sx_write_opts {
     bool has_ignore;
     int64_t ignore;
     const char *split;           /* attribute, or NULL */
+    const char *only;            /* NULL: a dump. Else the file gets one data set of this name and shape, no labels */
+    const char *text;            /* only: attribute "source", what the numbers are, or NULL */
+    double scale;                /* only: numbers are stored times this, attribute "scale"; 0 = 1 */
 } sx_write_opts;
 sx_err sx_dump_create(const char *path, const sx_write_opts *opts, sx_dump_writer **out, sx_error *er);
 /* logits: classes x px floats; labels: px values; both converted to the file's types. */
 sx_err sx_dump_write(sx_dump_writer *w, size_t image, const float *logits, const int32_t *labels, sx_error *er);
+/* For a file with `only`: classes x px numbers. */
+sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const double *v, sx_error *er);
 sx_err sx_dump_finish(sx_dump_writer *w, sx_error *er);   /* closes; w is gone in any case */
 
 #endif

@@ -96,6 +96,18 @@ static bool put_int(hid_t obj, const char *name, int64_t v)
     return ok;
 }
 
+static bool put_double(hid_t obj, const char *name, double v)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t attr = space < 0 ? -1 : H5Acreate2(obj, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool ok = attr >= 0 && H5Awrite(attr, H5T_NATIVE_DOUBLE, &v) >= 0;
+    if (attr >= 0)
+        H5Aclose(attr);
+    if (space >= 0)
+        H5Sclose(space);
+    return ok;
+}
+
 /* -- Creating ------------------------------------------------------------------------------- */
 
 static hid_t make_set(sx_dump_writer *w, const char *name, sx_dtype type, bool classes)
@@ -154,6 +166,11 @@ static sx_err check_opts(const char *path, const sx_write_opts *o, size_t *px, s
 static bool put_attributes(sx_dump_writer *w, const sx_write_opts *o)
 {
     static const char *const layout[4] = {"", "NCW", "NCHW", "NCDHW"};
+    if (o->only)
+        return put_strings(w->logits, "layout", &layout[o->n_dims], 1, true) &&
+               put_double(w->logits, "scale", w->o.scale) &&
+               (!o->class_names || put_strings(w->file, "class_names", o->class_names, o->classes, false)) &&
+               (!o->text || put_strings(w->logits, "source", &o->text, 1, true));
     return put_int(w->file, "segx_dump", 1) &&
            put_strings(w->logits, "layout", &layout[o->n_dims], 1, true) &&
            (!o->class_names || put_strings(w->file, "class_names", o->class_names, o->classes, false)) &&
@@ -174,7 +191,8 @@ sx_err sx_dump_create(const char *path, const sx_write_opts *o, sx_dump_writer *
     w->file = w->logits = w->labels = -1;
     w->o = *o;
     w->o.class_names = NULL;
-    w->o.split = NULL;
+    w->o.split = w->o.text = NULL;
+    w->o.scale = o->scale > 0 ? o->scale : 1;
     w->px = px;
     size_t room = strlen(path) + 40, size = px * o->classes * sx_dtype_size(o->logits_type);
     if (size < px * sx_dtype_size(o->labels_type))
@@ -195,9 +213,10 @@ sx_err sx_dump_create(const char *path, const sx_write_opts *o, sx_dump_writer *
         e = sx_h5_fail(er, SX_EFILE, "%s: cannot be made", path);
         goto done;
     }
-    w->logits = make_set(w, "logits", o->logits_type, true);
-    w->labels = make_set(w, "labels", o->labels_type, false);
-    if (w->logits < 0 || w->labels < 0 || !put_attributes(w, o))
+    w->logits = make_set(w, o->only ? o->only : "logits", o->logits_type, true);
+    if (!o->only)
+        w->labels = make_set(w, "labels", o->labels_type, false);
+    if (w->logits < 0 || (!o->only && w->labels < 0) || !put_attributes(w, o))
         e = sx_h5_fail(er, SX_EFILE, "%s: the data sets cannot be made", path);
 
 done:
@@ -272,7 +291,7 @@ static sx_err put_labels(sx_dump_writer *w, size_t image, const int32_t *from, s
 sx_err sx_dump_write(sx_dump_writer *w, size_t image, const float *logits, const int32_t *labels,
                      sx_error *er)
 {
-    if (image >= w->o.n)
+    if (image >= w->o.n || w->o.only)
         return sx_fail(er, SX_EARG, "%s: image %zu of %zu", w->path, image + 1, w->o.n);
     sx_quiet q;
     sx_h5_quiet(&q);
@@ -283,6 +302,31 @@ sx_err sx_dump_write(sx_dump_writer *w, size_t image, const float *logits, const
         ok = write_image(w, w->logits, w->o.logits_type, true, image);
     }
     if (!ok)
+        e = sx_h5_fail(er, SX_EFILE, "%s: image %zu cannot be written", w->path, image + 1);
+    sx_h5_loud(&q);
+    if (!e)
+        w->written[image] = true;
+    return e;
+}
+
+sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const double *v, sx_error *er)
+{
+    const size_t n = w->px * w->o.classes;
+    const double scale = w->o.scale;
+    if (image >= w->o.n || !w->o.only)
+        return sx_fail(er, SX_EARG, "%s: image %zu of %zu", w->path, image + 1, w->o.n);
+    for (size_t i = 0; i < n; i++) {
+        if (w->o.logits_type == SX_F16)
+            ((uint16_t *)w->buf)[i] = half_of((float)(v[i] * scale));
+        else if (w->o.logits_type == SX_F32)
+            ((float *)w->buf)[i] = (float)(v[i] * scale);
+        else
+            ((double *)w->buf)[i] = v[i] * scale;
+    }
+    sx_quiet q;
+    sx_h5_quiet(&q);
+    sx_err e = SX_EOK;
+    if (!write_image(w, w->logits, w->o.logits_type, true, image))
         e = sx_h5_fail(er, SX_EFILE, "%s: image %zu cannot be written", w->path, image + 1);
     sx_h5_loud(&q);
     if (!e)
@@ -303,7 +347,7 @@ sx_err sx_dump_finish(sx_dump_writer *w, sx_error *er)
                         i + 1);
             goto done;
         }
-    herr_t closed = H5Dclose(w->labels) | H5Dclose(w->logits);
+    herr_t closed = (w->labels >= 0 ? H5Dclose(w->labels) : 0) | H5Dclose(w->logits);
     closed |= H5Fclose(w->file);
     w->labels = w->logits = w->file = -1;
     if (closed < 0)

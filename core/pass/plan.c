@@ -170,7 +170,9 @@ static void fill_info(sx_plan *p)
     p->info.sum = p->sum;
     p->info.sum_pass = p->sum_pass;
     p->info.pass_axes = p->pass_axes;
-    p->info.bytes = p->info.passes * sx_dump_get_info(p->d)->bytes;
+    size_t passes = p->info.passes;
+    for (size_t i = 0; i < p->n_step; i++) passes += p->step[i].kind == STEP_MAP && p->map_image == SX_EACH_IMAGE;
+    p->info.bytes = passes * sx_dump_get_info(p->d)->bytes;
     for (size_t i = 0; i < p->n_step; i++) {
         size_t len = 0;
         if (p->step[i].kind != STEP_PASS) continue;
@@ -200,7 +202,7 @@ sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_i
     }
     memcpy(p->out, out, n_out * sizeof *out);
     for (size_t i = 0; i < n_out; i++) {
-        if (pixel(p, out[i]) && map_image >= p->images) {
+        if (pixel(p, out[i]) && map_image >= p->images && map_image != SX_EACH_IMAGE) {
             sx_fail(er, SX_EARG, "the value has a pixel axis: %zu images of it are too much to keep", p->images);
             sx_hint(er, "reduce it first, e.g. t:mean(\"pixel\"), or take one image: t[3]:eval()");
             e = SX_EARG;

@@ -9,7 +9,7 @@ typedef enum step_kind {
     STEP_VALUES,     /* nodes without pixel and image axis, in id order */
     STEP_PASS,       /* pixel sums: one walk over the dump */
     STEP_IMAGES,     /* nsum and bsum nodes: one walk over the kept statistics */
-    STEP_MAP         /* the mapped pixel outputs: one image */
+    STEP_MAP         /* the mapped pixel outputs: one image, or each */
 } step_kind;
 
 typedef struct plan_step {

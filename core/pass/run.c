@@ -10,6 +10,7 @@
 #include "pass/store.h"
 
 #define WAVE_BYTES ((size_t)24 << 20)
+#define WAVE_PX ((size_t)4 << 20)
 #define CELL_BYTES ((size_t)64 << 20)
 #define MAP_BYTES ((size_t)128 << 20)   /* of mapped values, unless one image needs more */
 #define DEFAULT_MEM ((size_t)2 << 30)   /* a quarter each for decoded images, cells, and kept statistics */
@@ -362,12 +363,12 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
     return e;
 }
 
-/* How many images share a wave at most, so that their cells fit. */
+/* How many images share a wave at most: so that their cells fit, and progress is told now and then. */
 static size_t most_images(const runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1;
-    return n > 4096 ? 4096 : n;
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = WAVE_PX / (blocks * SX_BLOCK) + 1;
+    return n < m ? n : m;
 }
 
 static void free_pass(pass_run *pr)
