@@ -128,6 +128,10 @@ sx_axes sxl_dim_argument(lua_State *L, const char *who);
 
 void sxl_open_reduce(lua_State *L, int methods); /* as sxl_open_dense */
 
+/* -- bind_grad.c ------------------------------------------------------------------------------- */
+
+void sxl_open_grad(lua_State *L); /* functions into the module table on top */
+
 /* -- bind_dense.c: numbers in memory ----------------------------------------------------------- */
 
 void sxl_open_dense(lua_State *L, int methods); /* functions into the module table on top */

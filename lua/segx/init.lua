@@ -21,7 +21,7 @@ local modules = {
 }
 
 -- Names that live in another module.
-local members = {sweep = {"segx.sweep", "sweep"}}
+local members = {sweep = {"segx.sweep", "sweep"}, grad = {"segx.grad", "grad"}}
 
 -- -- Dumps ----------------------------------------------------------------------------------------
 

@@ -16,6 +16,9 @@ want, a list of columns
     share, share.pole     part of the value that each class makes, 0 .. 1
     parts, part.dice      value of each part of a hybrid, without its factor
     control               value of the control loss
+    grad.share, grad.share.pole    part of the gradient (L1) that falls to the pixels of a class
+    grad.energy, grad.energy.pole  the same with squares; grad.l1, grad.l2: size of the gradient
+    grad.cosine           cosine with the control's gradient
     tau(iou)              Kendall's tau between minus the loss and the mean IoU of the images, both per
                           image (unit = "image"): 1 = the loss orders the images as their IoU does;
                           tau(dice), tau(accuracy) likewise
@@ -30,6 +33,7 @@ local tensor = require "segx.tensor"
 local losses = require "segx.losses"
 local metrics = require "segx.metrics"
 local stat = require "segx.stat"
+local grad = require "segx.grad"
 errors.own()
 
 local sweep = {}
@@ -123,6 +127,11 @@ local dotted = {
     class_columns(out, "share", need(self.traced.share, column, no_split), self.names,
       class_position(self.names, class, column),
       self.traced.value)
+  end,
+  grad = function(out, self, rest, column)
+    local known = grad.columns(out, self, rest, class_columns,
+      function(class) return class_position(self.names, class, column) end)
+    if not known then errors.unknown("sweep", "column", column, grad.column_names) end
   end,
   part = function(out, self, label, column) part_columns(out, self.traced, label, column) end,
 }
