@@ -32,3 +32,30 @@ print(("\npoly1 where the largest probability is below 0.7: %.4f"):format(unsure
 local epsilon = A.lin("epsilon", -1, 4, 6)
 print(segx.sweep {dump = d, loss = poly1 {epsilon = epsilon} + mcc,
   want = {"value", "parts", "tau(iou)"}}:run())
+
+--[==[ Output with the sample dump (./try makes it):
+0.5*poly1{weight = {0.27932963737021455, 0.4295645083848551, 0.37432904166729736, 0.2797461919719829, 0.6681730448356291, 0.682756665608217, 1.7606534484882694, 1.631988910359535, 2.8934585513139983}} + mcc{empty = "zero"}
+value  0.401022
+part   factor     value       adds
+poly1  0.5      0.18178  0.0908902  poly1{weight = {0.27932963737021455, 0.4295645083848551, ...
+mcc    1       0.310132   0.310132  mcc{empty = "zero"}
+class            loss  share
+sky          0.085999  3.2 %
+building     0.264066  7.5 %
+vegetation   0.305197  10.0 %
+road        0.0952561  3.3 %
+sidewalk     0.614768  12.3 %
+car          0.329711  6.6 %
+person        1.79917  16.3 %
+pole          2.44807  21.9 %
+sign          2.97052  18.9 %
+
+poly1 where the largest probability is below 0.7: 1.2993
+epsilon     value  part.poly1  part.mcc  tau(iou)
+     -1  0.384978   0.0748455  0.310132  0.725806
+      0  0.500175    0.190043  0.310132  0.693548
+      1  0.615373     0.30524  0.310132  0.653226
+      2   0.73057    0.420438  0.310132  0.637097
+      3  0.845768    0.535635  0.310132  0.604839
+      4  0.960965    0.650833  0.310132  0.592742
+]==]

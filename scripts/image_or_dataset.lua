@@ -29,3 +29,18 @@ for i, how in ipairs(aggregations) do
 end
 rows[4] = nil
 print(format.table({"aggregation", "miou", "mdice", "pixel accuracy"}, rows))
+
+--[==[ Output with the sample dump (./try makes it):
+Dice, smooth 1e-5; absent classes: skipped, counted as 0, counted as what smoothing leaves
+sums over        skip      zero    smooth
+image        0.304257  0.288119  0.343675
+batch of 4   0.306488  0.306488  0.306488
+batch of 16  0.299575  0.299575  0.299575
+data set     0.297214  0.297214  0.297214
+
+the same choice for metrics
+aggregation      miou     mdice  pixel accuracy
+dataset      0.712972  0.813793        0.933149
+image_class  0.692959  0.779471        0.933138
+class_image  0.698472  0.783963        0.933138
+]==]

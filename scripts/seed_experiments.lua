@@ -54,3 +54,41 @@ show("3. generalized Dice", {
   {"tutorial version", L.generalized_dice {variant = "seed", smooth = 1e-5}},
   {"plain Dice, mean over classes", L.dice {}},
 })
+
+--[==[ Output with the sample dump (./try makes it):
+class weights, 1 / share of the pixels
+class       inverse_frequency
+sky                   3.38263
+building              7.99977
+vegetation            6.07474
+road                  3.39273
+sidewalk              19.3552
+car                   20.2094
+person                 134.39
+pole                  115.466
+sign                  362.957
+
+1. weighted cross entropy
+what                                     value  loss
+no weights                            0.190043  L.cross_entropy{}
+weights, mean over weights (PyTorch)  0.576485  L.cross_entropy{reduction = "weighted_mean", weight = {3.3826312413129
+ten times the weights: the same       0.576485  L.cross_entropy{reduction = "weighted_mean", weight = {33.826312413129
+weights, mean over pixels              5.18837  L.cross_entropy{weight = {3.382631241312948, 7.999768216106873, 6.0747
+ten times the weights: ten times       51.8837  L.cross_entropy{weight = {33.82631241312948, 79.99768216106874, 60.747
+mean of the class means               0.576485  L.cross_entropy{reduction = "per_class"}
+
+2. focal loss, gamma 2
+what                                      value  loss
+plain                                 0.0871453  L.focal{}
+alpha 0.25 as in tutorials: a factor  0.0210349  L.focal{alpha = 0.25, reduction = "mean_all", variant = "seed"}
+alpha by class                        0.0416916  L.focal{weight = {0.04522045355452271, 0.10694430496745357, 0.08120970
+gamma 0 is cross entropy               0.190043  L.focal{gamma = 0}
+
+3. generalized Dice
+what                              value  loss
+weights 1/n^2 (Sudre et al.)   0.573839  L.generalized_dice{}
+weights 1/n                    0.306212  L.generalized_dice{weight_type = "simple"}
+no weights                     0.115197  L.generalized_dice{weight_type = "uniform"}
+tutorial version               0.999928  L.generalized_dice{smooth = 1e-05, variant = "seed"}
+plain Dice, mean over classes  0.297214  L.dice{}
+]==]

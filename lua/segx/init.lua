@@ -9,9 +9,10 @@ first use.
 local core = require "segx.core"
 local errors = require "segx.errors"
 local tensor = require "segx.tensor"
+require "segx.progress"
 errors.own()
 
-local segx = {version = "0.1.0"}
+local segx = {version = core.version}
 
 -- Sub-modules by the name they have here.
 local modules = {
