@@ -640,16 +640,54 @@ static int core_clock(lua_State *L)
     return 1;
 }
 
-/* For tests: core._fault(n) makes the n-th allocation of the engine from now fail, once;
- * core._fault() -> did it? */
+/* Stands before Lua's allocator while a fault is due there. Lua answers a failure with a full
+ * collection and a second try, which has to fail too. */
+typedef struct lua_fault {
+    lua_Alloc alloc;
+    void *ud;
+    lua_Integer left;
+    int fired;
+} lua_fault;
+
+static void *failing_alloc(void *ud, void *p, size_t old, size_t want)
+{
+    lua_fault *f = ud;
+    if (want > (p ? old : 0) && f->fired < 2 && --f->left <= 0) {
+        f->fired++;
+        return NULL;
+    }
+    return f->alloc(f->ud, p, old, want);
+}
+
+/* For tests: core._fault(n, kind) makes the n-th of kind from now fail, once: "memory" (allocations of
+ * the engine; default), "read" (of files), "lua" (growth of Lua's memory). core._fault() -> did it? */
 static int core_fault(lua_State *L)
 {
+    static const char *const kinds[] = {"memory", "read", "lua", NULL};
+    void *ud;
+    lua_fault *f = lua_getallocf(L, &ud) == failing_alloc ? ud : NULL;
     if (lua_isnoneornil(L, 1)) {
-        lua_pushboolean(L, sx_fault_fired());
+        bool fired = sx_fault_fired();
         sx_fault_memory(0);
+        sx_fault_read(0);
+        if (f) {
+            fired = f->fired > 0;
+            lua_setallocf(L, f->alloc, f->ud);
+            free(f);
+        }
+        lua_pushboolean(L, fired);
         return 1;
     }
-    sx_fault_memory((long)luaL_checkinteger(L, 1));
+    lua_Integer n = luaL_checkinteger(L, 1);
+    switch (luaL_checkoption(L, 2, "memory", kinds)) {
+    case 0: sx_fault_memory((long)n); break;
+    case 1: sx_fault_read((long)n); break;
+    default:
+        if (f || !(f = malloc(sizeof *f))) return luaL_error(L, "already failing");
+        *f = (lua_fault){.left = n};
+        f->alloc = lua_getallocf(L, &f->ud);
+        lua_setallocf(L, failing_alloc, f);
+    }
     return 0;
 }
 
