@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "bind.h"
+#include "cpu/math.h"
 
 #define WRITER "segx.Writer"
 
@@ -159,22 +160,6 @@ static int core_open(lua_State *L)
     return 1;
 }
 
-/* To half, to nearest, ties to even. */
-static uint16_t half_of(double v)
-{
-    double a = fabs(v);
-    unsigned sign = signbit(v) ? 0x8000u : 0, bits;
-    if (isnan(v))
-        bits = 0x7e00u;
-    else if (a >= 65520)
-        bits = 0x7c00u;
-    else if (a < 0x1p-14)
-        bits = (unsigned)nearbyint(a * 0x1p24);
-    else
-        bits = (unsigned)(ilogb(a) + 14) * 1024u + (unsigned)nearbyint(ldexp(a, 10 - ilogb(a)));
-    return (uint16_t)(sign | bits);
-}
-
 /* The numbers of t in type `type`, in Lua's memory: pushed. Whole numbers where the type asks for
  * them. */
 static void *push_typed(lua_State *L, const sxl_tensor *t, sx_dtype type, const char *what)
@@ -191,7 +176,7 @@ static void *push_typed(lua_State *L, const sxl_tensor *t, sx_dtype type, const 
             sxl_misuse(L, NULL, "%s: %g at place %zu is no %s", what, v, i + 1,
                        sx_dtype_name(type));
         switch (type) {
-        case SX_F16: ((uint16_t *)(void *)out)[i] = half_of(v); break;
+        case SX_F16: ((uint16_t *)(void *)out)[i] = sx_float_to_half((float)v); break;
         case SX_F32: ((float *)(void *)out)[i] = (float)v; break;
         case SX_I8: ((int8_t *)(void *)out)[i] = (int8_t)v; break;
         case SX_U8: ((uint8_t *)(void *)out)[i] = (uint8_t)v; break;
@@ -340,7 +325,7 @@ static int core_synthetic(lua_State *L)
         for (uint64_t k = 0; k < 4; k++) v += uniform(seed, 4 * i + k);
         v = 2 * 1.7320508 * v + (y[i / (C * px) * px + i % px] == i / px % C ? 3 : 0);
         if (type == SX_F32) ((float *)x)[i] = (float)v;
-        else ((uint16_t *)x)[i] = half_of(v);
+        else ((uint16_t *)x)[i] = sx_float_to_half((float)v);
     }
     sxl_dump *d = push_dump(L);
     lua_pushvalue(L, 2);

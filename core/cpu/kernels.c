@@ -4,6 +4,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cpu/ftype.h"
 #include "cpu/math.h"
 
 #if defined(__F16C__)
@@ -26,21 +27,29 @@ size_t sx_tgt_tmp(size_t classes, size_t elem) { return tgt_block(classes, elem)
 
 /* Whole or mixed exponents: the general power, through double. */
 static inline float sx_powf(float x, float y) { return (float)sx_pow((double)x, (double)y); }
+static inline double sx_log1p_pos(double x) { return sx_log1p(x); }   /* no cheaper one for double */
 
 #define T float
 #define C(x) ((float)(x))
 #define NAME(x) PASTE(sx_f32, SX_ISA, x)
 #define SX_IS_DOUBLE 0
-#include "cpu/ftype_float.h"
+#define FN(n) sx_##n##f
+#define FN2(n, t) sx_##n##f##t
+#define LN(n) n##f
 #include "cpu/kernels.inc"
 #undef T
 #undef C
 #undef NAME
 #undef SX_IS_DOUBLE
+#undef FN
+#undef FN2
+#undef LN
 
 #define T double
 #define C(x) ((double)(x))
 #define NAME(x) PASTE(sx_f64, SX_ISA, x)
 #define SX_IS_DOUBLE 1
-#include "cpu/ftype_double.h"
+#define FN(n) sx_##n
+#define FN2(n, t) sx_##n##t
+#define LN(n) n
 #include "cpu/kernels.inc"

@@ -393,42 +393,6 @@ SX_M float sx_pow_2f(float hi, float lo, float g_hi, float g_lo)
     return g_hi == 0.0f ? 1.0f : b;
 }
 
-/*
- * u^(quarters / 4), quarters in 0 .. 32, from rows q = u^(1/4) (the square root of the square
- * root), h = u^(1/2), u, u2 = u u, u4 = u2 u2, u8 = u4 u4: the product of the factors that the
- * binary digits of `quarters` name, lowest digit first. quarters = 0 gives 1 for every u.
- */
-SX_M float sx_pow_latticef(sx_u32 quarters, float q, float h, float u, float u2, float u4, float u8)
-{
-    float r = 1.0f;
-    if (quarters & 1u) r = r * q;
-    if (quarters & 2u) r = r * h;
-    if (quarters & 4u) r = r * u;
-    if (quarters & 8u) r = r * u2;
-    if (quarters & 16u) r = r * u4;
-    if (quarters & 32u) r = r * u8;
-    return r;
-}
-
-#if !defined(__CUDACC__)
-/* The same over arrays of n: rows[0..5] = q, h, u, u2, u4, u8 (only those named are read). */
-static inline void sx_pow_lattice_rowsf(float *restrict out, const float *const rows[6],
-                                        sx_u32 quarters, size_t n)
-{
-    size_t used = 0;
-    for (int b = 0; b < 6; b++) {
-        if (!(quarters >> b & 1u)) continue;
-        const float *restrict f = rows[b];
-        if (used++)
-            for (size_t i = 0; i < n; i++) out[i] = out[i] * f[i];
-        else
-            for (size_t i = 0; i < n; i++) out[i] = f[i];
-    }
-    if (!used)
-        for (size_t i = 0; i < n; i++) out[i] = 1.0f;
-}
-#endif
-
 /* -- Half ------------------------------------------------------------------------------------- */
 
 /* Exact; a signalling nan becomes quiet, as the hardware's conversion has it. */

@@ -2,6 +2,7 @@
  * write.c: writes a dump image by image. The file grows under a temporary name in the same folder and
  * gets its own name at the end, so that a half-written dump is never found under it.
  */
+#include "cpu/math.h"
 #include "dump/h5.h"
 
 #include <errno.h>
@@ -18,25 +19,6 @@ struct sx_dump_writer {
     void *buf;               /* one image of logits or labels in the file's types */
     bool *written;           /* by image */
 };
-
-/* To half, to nearest, ties to even. */
-static uint16_t half_of(float value)
-{
-    uint32_t f;
-    memcpy(&f, &value, sizeof f);
-    const uint32_t sign = f >> 16 & 0x8000u, mag = f & 0x7fffffffu;
-    if (mag > 0x7f800000u)   /* NaN: stays one, quiet, with the top of its payload */
-        return (uint16_t)(sign | 0x7e00u | (mag >> 13 & 0x3ffu));
-    if (mag >= 0x477ff000u)  /* 65520 and above round to infinity */
-        return (uint16_t)(sign | 0x7c00u);
-    if (mag >= 0x38800000u)  /* normal: shift the exponent, round the mantissa */
-        return (uint16_t)(sign | (mag - 0x38000000u + 0xfffu + (mag >> 13 & 1)) >> 13);
-    if (mag < 0x33000000u)   /* 2^-25 and below is nearer to 0, or a tie with it */
-        return (uint16_t)sign;
-    const uint32_t shift = 126 - (mag >> 23), m = (mag & 0x7fffffu) | 0x800000u;
-    const uint32_t down = m >> shift, rest = m & ((1u << shift) - 1), tie = 1u << (shift - 1);
-    return (uint16_t)(sign | (down + (rest > tie || (rest == tie && (down & 1)))));
-}
 
 static void drop(sx_dump_writer *w, bool remove_temp)
 {
@@ -258,7 +240,7 @@ static void put_logits(sx_dump_writer *w, const float *from)
     if (w->o.logits_type == SX_F16) {
         uint16_t *to = w->buf;
         for (size_t i = 0; i < n; i++)
-            to[i] = half_of(from[i]);
+            to[i] = sx_float_to_half(from[i]);
     } else if (w->o.logits_type == SX_F32) {
         memcpy(w->buf, from, n * sizeof *from);
     } else {
@@ -317,7 +299,7 @@ sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const double *v, sx_
         return sx_fail(er, SX_EARG, "%s: image %zu of %zu", w->path, image + 1, w->o.n);
     for (size_t i = 0; i < n; i++) {
         if (w->o.logits_type == SX_F16)
-            ((uint16_t *)w->buf)[i] = half_of((float)(v[i] * scale));
+            ((uint16_t *)w->buf)[i] = sx_float_to_half((float)(v[i] * scale));
         else if (w->o.logits_type == SX_F32)
             ((float *)w->buf)[i] = (float)(v[i] * scale);
         else

@@ -2,6 +2,7 @@
 #include <math.h>
 #include <string.h>
 
+#include "cpu/ftype.h"
 #include "cpu/math.h"
 #include "graph/graph.h"
 
@@ -32,7 +33,9 @@ sx_op sx_op_find(const char *name)
 
 #define T double
 #define C(x) ((double)(x))
-#include "cpu/ftype_double.h"
+#define FN(n) sx_##n
+#define FN2(n, t) sx_##n##t
+#define LN(n) n
 
 double sx_op_eval(sx_op op, double a, double b, double c)
 {

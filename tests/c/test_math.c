@@ -323,35 +323,6 @@ static void test_pow_2f(void **state)
     assert_true(ulps_f(pow_2(2.0f, 127.75), exp2l(127.75L)) <= 1);
 }
 
-static void test_lattice(void **state)
-{
-    (void)state;
-    enum { N = 37 };
-    float row[6][N], out[N];
-    const float *rows[6];
-    for (int i = 0; i < N; i++) {
-        const float u = i == 0 ? 0.0f : i == 1 ? 1.0f : 0.05f * (float)i;
-        row[1][i] = sqrtf(u);
-        row[0][i] = sqrtf(row[1][i]);
-        row[2][i] = u;
-        row[3][i] = u * u;
-        row[4][i] = row[3][i] * row[3][i];
-        row[5][i] = row[4][i] * row[4][i];
-    }
-    for (int b = 0; b < 6; b++) rows[b] = row[b];
-    for (sx_u32 quarters = 0; quarters <= 32; quarters++) {
-        sx_pow_lattice_rowsf(out, rows, quarters, N);
-        for (int i = 0; i < N; i++) {
-            const float one = sx_pow_latticef(quarters, row[0][i], row[1][i], row[2][i], row[3][i],
-                                              row[4][i], row[5][i]);
-            assert_true(memcmp(&one, &out[i], 4) == 0);
-            const double want = pow((double)row[2][i], quarters / 4.0);
-            assert_true(fabs((double)one - want) <= 3e-7 * (1 + quarters / 4.0) * want);
-        }
-        assert_true(out[0] == (quarters ? 0 : 1) && out[1] == 1);
-    }
-}
-
 /* -- Special values --------------------------------------------------------------------------- */
 
 static void same_f(const char *what, float got, double want)
@@ -630,7 +601,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_ulp_float), cmocka_unit_test(test_ulp_double),
         cmocka_unit_test(test_pow_double), cmocka_unit_test(test_pow_2f),
-        cmocka_unit_test(test_lattice), cmocka_unit_test(test_special),
+        cmocka_unit_test(test_special),
         cmocka_unit_test(test_shape), cmocka_unit_test(test_half), cmocka_unit_test(test_hash),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
