@@ -807,6 +807,8 @@ function core.text(t)
   return "tensor(" .. table.concat(names, ",") .. ")"
 end
 
+core.clock = os.clock
+
 function core.help(name) return name .. ": (reference)" end
 function core.ops()
   local list = {}
