@@ -374,6 +374,7 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
     memset(r.seen, 0, (p->classes + 1) * sizeof *r.seen);
     b->valid = b->masked = 0;
     for (r.at = b->first; r.at < b->first + b->count; r.at += p->P) {
+        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");   /* thousands of settings make long blocks */
         size_t left = b->first + b->count - r.at;
         r.count = left < p->P ? left : p->P;
         r.n = (r.count + SX_LANES - 1) / SX_LANES * SX_LANES;

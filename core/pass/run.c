@@ -523,6 +523,7 @@ static sx_err imagewise_outputs(runner *r, sx_error *er)
         any = true;
     }
     for (size_t image = 0; any && !e && image < r->p->images; image++) {
+        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
         e = image_values(r, image, er);
         for (size_t i = 0; !e && i < r->p->n_out; i++) {
             sx_id id = r->p->out[i];
@@ -602,7 +603,6 @@ sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *
     }
     r.res->n_out = p->n_out;
     r.res->passes = p->info.passes;
-    sx_interrupt_clear();
     for (size_t i = 0; !e && i < p->n_step; i++) {
         const plan_step *s = &p->step[i];
         switch (s->kind) {
