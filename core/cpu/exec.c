@@ -4,6 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "base/pool.h"
 #include "cpu/tile_impl.h"
 
 typedef struct run {
