@@ -24,6 +24,19 @@ static int core_leaf(lua_State *L)
     return 1;
 }
 
+/* core.image(t, i): image i (1-based) alone, as t[i], but also where sweep axes come first. */
+static int core_image(lua_State *L)
+{
+    lua_settop(L, 2);
+    const sxl_tensor *t = sxl_check_tensor(L, 1, "image");
+    const sxl_dump *d = sxl_push_dump_of(L, 1);
+    if (!t->id || !d || !d->d || !(sxl_axes_of(L, t->id) & SX_AX_N))
+        sxl_misuse(L, NULL, "image: a lazy tensor of an open dump with an image axis expected");
+    int64_t n = (int64_t)sx_dump_get_info(d->d)->n;
+    sxl_push_lazy(L, t->id, (size_t)sxl_integer(L, 2, "image", 1, n) - 1, 3);
+    return 1;
+}
+
 /* core.dump_of(t): the Dump that a lazy tensor reads, or nil. */
 static int core_dump_of(lua_State *L)
 {
@@ -168,6 +181,7 @@ void sxl_open_grad(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"leaf",         core_leaf        },
+        {"image",        core_image       },
         {"dump_of",      core_dump_of     },
         {"poke",         core_poke        },
         {"write_planes", core_write_planes},

@@ -334,13 +334,14 @@ static sx_id multiplicative(sx_graph *g, sx_op op, sx_id e, sx_error *er)
     return raw(g, op, e, 0, 0, 0, er);
 }
 
-/* Product of the factors that are left, 1 if there are none; what no sweep changes first, so that it is computed once. */
+/* Product of the factors that are left, 1 if there are none. Pixels' values first, then powers and what no pixel knows: these
+ * are what sweeps change, so that the former are multiplied once. (A look at op and axes, not at who is swept: bits.) */
 static sx_id rest(sx_graph *g, const product *p, sx_error *er)
 {
     sx_id all = 0;
-    for (int swept = 0; swept < 2; swept++)
+    for (int late = 0; late < 2; late++)
         for (int i = 0; i < p->n; i++) {
-            if (!p->f[i] || has(g, p->f[i], SX_SWEEP_MASK) != (swept == 1)) continue;
+            if (!p->f[i] || (is(g, p->f[i], SX_OP_powb) || !has(g, p->f[i], SX_AX_P)) != (late == 1)) continue;
             if (!(all = times(g, all, p->f[i], er))) return 0;
         }
     return all ? all : sx_const(g, 1, er);

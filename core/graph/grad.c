@@ -16,6 +16,7 @@ typedef struct tape {
     sx_graph *g;
     sx_error *er;
     sx_id y, wrt, *adj;        /* adj[id]: gradient of y w.r.t. node id so far, or 0 */
+    sx_id free_p;              /* wrt when that is a softmax p: its tgt; p_t, u ... count as functions of p then */
     uint8_t *dep;              /* does the node depend on wrt? */
     bool failed;
 } tape;
@@ -154,6 +155,35 @@ static sx_id family(tape *t, sx_id id, sx_id G)
     }
 }
 
+/* The same where p is what is derived by: p_t, u and their logarithms look at the label's entry of p. */
+static sx_id family_by_p(tape *t, sx_id id, sx_id G)
+{
+    const sx_node *n = node(t, id);
+    const sx_id tgt = n->arg[0];
+    if (n->op == SX_OP_log_softmax) return DIV(with_axis(t, G, n, SX_AX_C), t->wrt);
+    G = MUL(G, mk(t, SX_OP_onehot, node(t, tgt)->arg[1], 0, 0));
+    switch (n->op) {
+    case SX_OP_ce: return NEG(DIV(G, of_tgt(t, SX_OP_pt, tgt)));
+    case SX_OP_pt: return G;
+    case SX_OP_u: return NEG(G);
+    case SX_OP_logu: return NEG(DIV(G, of_tgt(t, SX_OP_u, tgt)));
+    default:
+        if (!t->failed) sx_fail(t->er, SX_EARG, "grad: %s by the probabilities is not supported", sx_op_name((sx_op)n->op));
+        t->failed = true;
+        return 0;
+    }
+}
+
+/* Does the node look at the probabilities that are derived by without using their node? */
+static bool reads_p(const tape *t, sx_id id)
+{
+    const sx_node *n = node(t, id), *tgt = t->free_p ? node(t, t->free_p) : NULL;
+    if (!tgt || id == t->wrt) return false;
+    const sx_class cl = sx_op_class((sx_op)n->op);
+    return ((cl == SX_CL_TROW || cl == SX_CL_TSOFT) && n->arg[0] == t->free_p) ||
+           (n->op == SX_OP_log_softmax && n->arg[0] == tgt->arg[0]);
+}
+
 /* -- One node ------------------------------------------------------------------------------------------ */
 
 static void power(tape *t, sx_id id, sx_id G)
@@ -162,7 +192,7 @@ static void power(tape *t, sx_id id, sx_id G)
     const sx_id base = node(t, n->arg[0])->arg[0], e = n->arg[1];
     if (t->dep[base]) {
         const sx_node *b = node(t, base);
-        if (b->op == SX_OP_u) {
+        if (b->op == SX_OP_u && !t->free_p) {
             sx_id tgt = b->arg[0], d = NEG(MUL(G, MUL(MUL(e, id), of_tgt(t, SX_OP_pt, tgt))));
             add_to(t, tgt, sum_to(t, d, n, n->axes, node(t, tgt)->axes));
         } else {
@@ -212,6 +242,11 @@ static void back(tape *t, sx_id id)
 {
     const sx_node *n = node(t, id);
     const sx_id G = t->adj[id];
+    if (reads_p(t, id)) {
+        sx_id c = family_by_p(t, id, G);
+        if (c) add_to(t, t->wrt, sum_to(t, c, n, 0, node(t, t->wrt)->axes));
+        return;
+    }
     switch (sx_op_class((sx_op)n->op)) {
     case SX_CL_LEAF: return;
     case SX_CL_EW:
@@ -253,13 +288,17 @@ sx_err sx_grad(sx_graph *g, sx_id y, sx_id wrt, sx_id *out, sx_error *er)
         goto done;
     }
     t.dep[wrt] = 1;
-    for (sx_id id = wrt + 1; id <= y; id++)
+    if (sx_node_get(g, wrt)->op == SX_OP_p) t.free_p = sx_node_get(g, wrt)->arg[0];
+    sx_id first = t.free_p ? sx_node_get(g, t.free_p)->arg[0] : wrt;   /* what reads p may be older than p */
+    for (sx_id id = first + 1; id <= y; id++) {
         for (int i = 0; i < sx_node_get(g, id)->n_arg; i++) t.dep[id] |= t.dep[sx_node_get(g, id)->arg[i]];
+        t.dep[id] |= reads_p(&t, id);
+    }
     sx_error local = {0};
     t.er = &local;
     if (t.dep[y]) t.adj[y] = num(&t, 1);
-    for (sx_id id = y; id > wrt && !t.failed; id--)
-        if (t.dep[id] && t.adj[id]) back(&t, id);
+    for (sx_id id = y; id > first && !t.failed; id--)
+        if (t.dep[id] && t.adj[id] && id != wrt) back(&t, id);
     sx_id r = t.adj[wrt] ? t.adj[wrt] : num(&t, 0);
     const sx_node *w = sx_node_get(g, wrt);
     if (!t.failed && w->axes & SX_AX_P)

@@ -60,6 +60,13 @@ sx_class sx_op_class(sx_op op);
 const char *sx_op_doc(sx_op op);
 sx_op sx_op_find(const char *name);    /* SX_OP_NONE when unknown */
 
+/* The op in Python (ops.def, "In Python"); text is "" for leaves that are printed otherwise. */
+typedef struct sx_torch {
+    const char *takes, *text;
+    char gives;
+} sx_torch;
+const sx_torch *sx_op_torch(sx_op op);   /* NULL when unknown */
+
 typedef struct sx_node {
     uint16_t op;
     uint8_t n_arg;

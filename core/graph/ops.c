@@ -31,6 +31,13 @@ sx_op sx_op_find(const char *name)
     return SX_OP_NONE;
 }
 
+static const sx_torch torch_table[SX_OP_COUNT] = {
+#define SX_TORCH(name, takes, gives, text) [SX_OP_##name] = {takes, text, gives},
+#include "graph/ops.def"
+};
+
+const sx_torch *sx_op_torch(sx_op op) { return op < SX_OP_COUNT && torch_table[op].text ? &torch_table[op] : NULL; }
+
 #define T double
 #define C(x) ((double)(x))
 #define FN(n) sx_##n

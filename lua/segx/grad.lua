@@ -96,7 +96,7 @@ function Loss:grad(d, i, opts)
   opts = opts or {}
   errors.check_keys("grad", "option", opts, {"precision", "threads", "mem", "unit"})
   local g = gradient(self, d, opts.unit)
-  return core.eval(d, {g[i]},
+  return core.eval(d, {core.image(g, i)},
     {precision = opts.precision, threads = opts.threads, mem = opts.mem})[1]
 end
 

@@ -8,7 +8,9 @@ local core = require "segx.core"
 local errors = require "segx.errors"
 local tensor = require "segx.tensor"
 local L = require "segx.loss"
-require "segx.grad"     -- methods of losses
+require "segx.grad"      -- methods of losses
+require "segx.check"
+require "segx.curve"
 errors.own()
 
 local ratio, where = tensor.ratio, core.where
