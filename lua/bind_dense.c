@@ -605,7 +605,7 @@ int sxl_dense_tostring(lua_State *L)
     if (lua_istable(L, 2)) {
         lua_pushliteral(L, " (");
         for (int i = 1; i <= t->n_dims; i++) {
-            if (i > 1) lua_pushliteral(L, " x ");
+            if (i > 1) lua_pushliteral(L, ", ");
             luaL_checkstack(L, 4, NULL);
             lua_rawgeti(L, 2, i);
             if (i > 1) lua_concat(L, 2);

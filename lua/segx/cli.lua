@@ -170,6 +170,7 @@ function topics.ops()
 end
 
 local function topic_text(name)
+  name = name:match "^segx%.loss%.(.+)$" or name:match "^L%.(.+)$" or name:match "^segx%.(.+)$" or name
   if topics[name] then return topics[name]() end
   local names = {}
   for _, def in ipairs(require("segx.losses").list()) do

@@ -81,6 +81,20 @@ local function fold_classes(t, micro)
   return t * micro.count
 end
 
+-- -- Printing forces -------------------------------------------------------------------------------
+
+local meta = getmetatable(core.dense {0})
+local lazy_text = meta.__tostring
+
+--- A lazy tensor without a pixel axis prints its numbers, which may cost a pass; one with pixels, or inside a loss that is
+--- being traced, prints what it is.
+function meta.__tostring(t)
+  if kind_of(t) ~= "segx.Tensor" or t:kind() == "dense" or current or core.axes(t).pixel then return lazy_text(t) end
+  local ok, r = pcall(t.eval, t)
+  if not ok and type(r) == "table" and r.code == "interrupted" then error(r, 0) end
+  return ok and tostring(r) or lazy_text(t)
+end
+
 local raw_sum, raw_mean = Tensor.sum, Tensor.mean
 
 local function scoped_sum(t, scope)
