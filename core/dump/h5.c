@@ -8,13 +8,6 @@
 /* Asking 1.10's library for the place of chunk i walks the index from its start: quadratic. */
 enum { MAX_CHUNK_QUERIES = 2000, MAX_CHUNK_TABLE = 1 << 24 };
 
-#if H5_VERSION_GE(1, 14, 0) || (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE >= 3) || \
-    (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 10 && H5_VERS_RELEASE >= 10)
-#define HAVE_CHUNK_ITER 1
-#else
-#define HAVE_CHUNK_ITER 0
-#endif
-
 /* -- Errors --------------------------------------------------------------------------------- */
 
 void sx_h5_quiet(sx_quiet *q)
@@ -317,11 +310,32 @@ static void enter_chunk(table *t, const hsize_t *origin, unsigned mask, uint64_t
     s->chunk[k] = (sx_chunk){addr, size, mask};
 }
 
-#if HAVE_CHUNK_ITER
+#if SX_H5_HAS_CHUNK_ITER
 static int on_chunk(const hsize_t *offset, unsigned mask, haddr_t addr, hsize_t size, void *arg)
 {
     enter_chunk(arg, offset, mask, addr, size);
     return 0;
+}
+
+static bool can_iterate(void)
+{
+    return sx_h5.Dchunk_iter_ != NULL;
+}
+
+static herr_t iterate(table *t)
+{
+    return H5Dchunk_iter(t->s->id, H5P_DEFAULT, on_chunk, t);
+}
+#else
+static bool can_iterate(void)
+{
+    return false;
+}
+
+static herr_t iterate(table *t)
+{
+    (void)t;
+    return -1;
 }
 #endif
 
@@ -331,7 +345,7 @@ static sx_err find_chunks(sx_dump *d, sx_set *s, hid_t space, sx_error *er)
     if (H5Dget_num_chunks(s->id, space, &n) < 0)
         return sx_h5_fail(er, SX_EFILE, "%s: the chunks of %s cannot be listed", d->path, s->path);
     if (!d->direct || s->n_chunks > MAX_CHUNK_TABLE ||
-        (!HAVE_CHUNK_ITER && n > MAX_CHUNK_QUERIES)) {
+        (n > MAX_CHUNK_QUERIES && !can_iterate())) {
         s->kind = SX_SET_CHUNKS_H5;
         return SX_EOK;
     }
@@ -339,10 +353,11 @@ static sx_err find_chunks(sx_dump *d, sx_set *s, hid_t space, sx_error *er)
     if (!s->chunk)
         return sx_nomem(er);
     table t = {d, s, false};
-#if HAVE_CHUNK_ITER
-    if (H5Dchunk_iter(s->id, H5P_DEFAULT, on_chunk, &t) < 0)
-        return sx_h5_fail(er, SX_EFILE, "%s: the chunks of %s cannot be listed", d->path, s->path);
-#else
+    if (can_iterate()) {
+        if (iterate(&t) < 0)
+            return sx_h5_fail(er, SX_EFILE, "%s: the chunks of %s cannot be listed", d->path, s->path);
+        n = 0;
+    }
     for (hsize_t i = 0; i < n; i++) {
         hsize_t origin[H5S_MAX_RANK] = {0}, size = 0;
         unsigned mask = 0;
@@ -352,7 +367,6 @@ static sx_err find_chunks(sx_dump *d, sx_set *s, hid_t space, sx_error *er)
                               s->path);
         enter_chunk(&t, origin, mask, addr, size);
     }
-#endif
     if (t.bad) {
         sx_fail(er, SX_EFILE, "%s: %s has chunks beyond the end of the file", d->path, s->path);
         sx_hint(er, "the file was cut off or is damaged; copy it again or make it anew");

@@ -1,16 +1,12 @@
 /*
- * h5.h: the HDF5 library, made quiet and wrapped in our errors. Included by h5.c, h5read.c, open.c,
- * detect.c and write.c only. All calls from one thread.
+ * h5.h: the HDF5 library, made quiet and wrapped in our errors. Included by h5.c, h5read.c, open.c
+ * and write.c only. All calls from one thread, after sx_h5_load.
  */
 #ifndef SX_DUMP_H5_H
 #define SX_DUMP_H5_H
 
-#ifndef H5_USE_110_API
-#define H5_USE_110_API   /* newer libraries: keep the signatures of 1.10 */
-#endif
-#include <hdf5.h>
-
 #include "dump/dump_impl.h"
+#include "dump/h5lib.h"
 
 /* HDF5 prints its errors unless told otherwise: every entry point turns that off and back on. */
 typedef struct sx_quiet {

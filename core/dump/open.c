@@ -790,7 +790,9 @@ sx_err sx_dump_open(const char *path, const sx_dump_opts *opts, sx_dump **out, s
     static const sx_dump_opts nothing = {0};
     *out = NULL;
     sx_dump *d = NULL;
-    sx_err e = sx_dump_new(path, &d, er);
+    sx_err e = sx_h5_load(er);
+    if (!e)
+        e = sx_dump_new(path, &d, er);
     if (e)
         return e;
     sx_quiet q;

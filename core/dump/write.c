@@ -165,6 +165,8 @@ sx_err sx_dump_create(const char *path, const sx_write_opts *o, sx_dump_writer *
     *out = NULL;
     size_t px = 0;
     sx_err e = check_opts(path, o, &px, er);
+    if (!e)
+        e = sx_h5_load(er);
     if (e)
         return e;
     sx_dump_writer *w = sx_calloc(1, sizeof *w);
