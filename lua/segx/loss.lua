@@ -446,7 +446,9 @@ function Loss:trace(d, unit)
   if unit then check_unit("loss", unit) end
   local parts = {}
   for i, part in ipairs(flatten(self, {factor = 1, masks = {}}, {})) do
-    local p = trace.term(resolve(part, d, unit))
+    local term = resolve(part, d, unit)
+    local p = trace.term(term)
+    p.given, p.name, p.unit = term.given, term.name, term.unit
     p.factor, p.text = part.factor, term_text(part.term)
     p.label = part.label or part.term.def.name
     parts[i] = p
@@ -482,7 +484,7 @@ local function fix(v, positions)
     return tensor.is(r) and r:totable() or r
   end
   if type(v) ~= "table" or tensor.is(v) then return v end
-  if v.vector then return fix(v.vector, positions) end
+  if v.vector then return weights.fixed(v, fix(v.vector, positions)) end
   local copy = {}
   for k, item in pairs(v) do copy[k] = fix(item, positions) end
   return copy

@@ -8,6 +8,7 @@ local core = require "segx.core"
 local errors = require "segx.errors"
 local tensor = require "segx.tensor"
 local L = require "segx.loss"
+require "segx.export"
 require "segx.grad"      -- methods of losses
 require "segx.check"
 require "segx.curve"

@@ -131,8 +131,9 @@ end
 
 Weights.__index = Weights
 
-local function new(names, t, scheme)
-  return setmetatable({names = names, vector = t, scheme = scheme}, Weights)
+-- scheme: its name, where the numbers are a scheme's own; origin: what they were made from.
+local function new(names, t, scheme, origin)
+  return setmetatable({names = names, vector = t, scheme = scheme, origin = origin or scheme}, Weights)
 end
 
 local function is_weights(v) return getmetatable(v) == Weights end
@@ -160,7 +161,13 @@ function Weights:set(values)
     end
   end
   errors.check_keys("set", "class", values, self.names)
-  return new(self.names, check_nonnegative(t, self.names, "set"), nil)
+  return new(self.names, check_nonnegative(t, self.names, "set"), nil,
+    self.origin and self.origin .. ", some classes set")
+end
+
+--- The same weights with one value for every sweep axis. list: C numbers (or a dense tensor).
+function weights.fixed(w, list)
+  return new(w.names, tensor.is(list) and list or core.dense(list), w.scheme, w.origin)
 end
 
 local function operand(v) return is_weights(v) and v.vector or v end
@@ -172,7 +179,9 @@ for event, f in pairs {
 } do
   Weights[event] = function(a, b)
     local names = is_weights(a) and a.names or b.names
-    return new(names, f(operand(a), operand(b)), nil)
+    local origin = is_weights(a) and a.origin or is_weights(b) and b.origin
+    return new(names, f(operand(a), operand(b)), nil,
+      origin and (origin:find " with arithmetic$" and origin or origin .. " with arithmetic"))
   end
 end
 
