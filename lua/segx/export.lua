@@ -79,11 +79,11 @@ local function units_text(parts)
     local text = says[p.unit]
       or ("sums run over groups of %d consecutive images of the batch, then the mean over groups")
       :format(type(p.unit) == "table" and p.unit.batch or 0)
-    if not seen[text] then
-      seen[text] = true
-      list[#list + 1] = text
-    end
+    if not seen[text] then list[#list + 1] = text end
+    seen[text] = (seen[text] and seen[text] .. ", " or "") .. p.label
   end
+  if #list == 1 then return list[1] end
+  for i, text in ipairs(list) do list[i] = seen[text] .. ": " .. text end
   return table.concat(list, "; ")
 end
 
@@ -368,7 +368,8 @@ end
 --- The text of the module.
 function export.text(loss, given)
   local o = settings(loss, given)
-  local class, N, C, H, W = given.class or "SegLoss", 2, o.count or 4, 2, 2
+  local class, N, C = given.class or "SegLoss", 2, o.count or 4
+  local H, W = C > 24 and 1 or 2, 2       -- many classes, few pixels: the file is to be read
   local d, flat = sample(N, o, C, H, W)
   local traced = traced_on(loss, d)
   local self, before = torch.class(traced, {origin = origins(traced.parts, o.count, o.names)})
@@ -391,7 +392,7 @@ function export.text(loss, given)
     o.count) or ""
   return fill {
     CLASS = class, VERSION = core.version, TEXT = doc_lines(tostring(loss), "    "),
-    UNITS = doc_lines(units_text(traced.parts):gsub("^%l", string.upper), ""),
+    UNITS = doc_lines((units_text(traced.parts):gsub("^%l", string.upper)), ""),
     IGNORE = o.ignore and tostring(o.ignore) or "None",
     HELPERS = torch.helpers(body),
     BUFFERS = #buffers > 0 and table.concat(buffers, "\n") .. "\n" or "",

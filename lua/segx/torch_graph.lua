@@ -1,8 +1,8 @@
 --[[
 torch_graph.lua: the engine's nodes (core.graph) -> nodes to print as Python. Sums over all classes
 of sums by class become one sum, powers of 1-pt take its logarithm (their derivative is finite at
-0), the guarded quotient of tensor.ratio becomes a call, numbers are folded. Operands are put into an
-order that does not depend on the dump.
+0), the guarded quotient of tensor.ratio becomes a call, numbers are folded. Operands are put into
+an order that does not depend on the dump.
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
@@ -117,6 +117,7 @@ function rewrite.mul(g, n)
     local spans = a.op == "number" or (a.op == "uniform" and b.axes:find "c")
     if spans and a.value == 1 then return b end
     if is_number(a, -1) then return g:node("neg", {b}, n.axes) end
+    if b.op == "where" and b.args[1] == a and is_number(b.args[3], 0) then return b end
   end
   if n.args[1].gives == "b" and n.args[2].gives == "b" then
     return g:node("band", n.args, n.axes)
@@ -125,8 +126,33 @@ end
 
 -- Does the node count pixels? Then it is not negative.
 local function is_count(n)
-  if n.op == "nsum" or n.op == "bsum" or n.op == "csum" then return is_count(n.args[1]) end
+  if n.op == "nsum" or n.op == "bsum" or n.op == "csum" then
+    return n.args[1].gives == "b" or is_count(n.args[1])
+  end
   return (n.op == "psum" or n.op == "bysum") and n.args[1].op == "valid"
+end
+
+-- The count behind a mask that holds only where a class has pixels, or nil.
+local function counted_by(mask)
+  if mask.op == "band" then return counted_by(mask.args[1]) or counted_by(mask.args[2]) end
+  local n = mask.args[1]
+  local over_zero = mask.op == "gt" and is_number(mask.args[2], 0) and n.axes:find "c"
+  return over_zero and is_count(n) and n or nil
+end
+
+-- where(pixels > 0, classes, 0) > 0 is classes > 0 where these classes have pixels.
+function rewrite.gt(g, n)
+  local w = n.args[1]
+  if not is_number(n.args[2], 0) or w.op ~= "where" or not is_number(w.args[3], 0) then
+    return nil
+  end
+  local some, classes = w.args[1], w.args[2]
+  if some.op ~= "gt" or not is_number(some.args[2], 0) then return nil end
+  local count = classes.op == "csum" and counted_by(classes.args[1])
+  local pixels = some.args[1]
+  if not count or not is_count(pixels) or count.attr ~= pixels.attr then return nil end
+  local alike = count.op == pixels.op or count.op == "bysum" and pixels.op == "psum"
+  return alike and g:node("gt", {classes, n.args[2]}, n.axes) or nil
 end
 
 -- where(b == 0, number, a / where(b == 0, 1, b)) is what tensor.ratio writes.
@@ -189,6 +215,14 @@ local function fold(op, args)
   return f and f(table.unpack(values)):item()
 end
 
+-- What combines parts of a loss: a sum keeps their order.
+local linear = {add = true, sub = true, mul = true, neg = true}
+
+local function first_part(args)
+  local a, b = args[1].part, args[2] and args[2].part
+  return a and b and math.min(a, b) or a or b
+end
+
 local function converted(g, n, args)
   if n.op == "data" and n.axes == "" then
     if n.name then return g:node("symbol", {}, "", {name = n.name, gives = "n"}) end
@@ -198,8 +232,11 @@ local function converted(g, n, args)
   local v = fold(n.op, args)
   if v then return g:number(v) end
   if commutes[n.op] and not in_order(n.op, args[1], args[2]) then args = {args[2], args[1]} end
-  local same = g:node(n.op, args, n.axes, {attr = n.attr, name = n.name})
-  return rewrite[n.op] and rewrite[n.op](g, same) or same
+  local part = linear[n.op] and first_part(args)
+  local same = g:node(n.op, args, n.axes, {attr = n.attr ~= 0 and n.attr or nil, name = n.name})
+  same = rewrite[n.op] and rewrite[n.op](g, same) or same
+  same.part = same.part or part
+  return same
 end
 
 -- core.graph's list -> the nodes to print, for the wanted positions.

@@ -60,7 +60,8 @@ local function shape_text(self, axes)
 end
 
 local plain_names = {
-  tgt = "margin", ce = "ce", u = "u", pt = "pt", logu = "log_u", div = "quotient", ratio = "quotient",
+  tgt = "margin", ce = "ce", u = "u", pt = "pt", logu = "log_u", div = "quotient",
+  ratio = "quotient",
   softmax = "p", log_softmax = "log_p", logsumexp = "lse", uniform = "constant", cmax = "largest",
   images = "images", stop = "held", pow = "power", transpose = "turned", argmax = "predicted",
 }
@@ -75,6 +76,8 @@ local function suggestion(self, n)
   if n.op == "csum" or n.op == "nsum" or n.op == "bsum" or n.op == "psum" or n.op == "bysum" then
     if n.op == "bysum" and a.op == "valid" then return "count" end
     if n.op == "psum" and a.op == "valid" then return "pixels" end
+    if a.gives == "b" and n.op == "csum" then return "classes" end
+    if a.gives == "b" and n.op == "nsum" then return "units" end
     local inside = a.var or suggestion(self, a)
     if n.op == "nsum" or n.op == "bsum" then return inside end
     return inside .. (n.op == "bysum" and "_by_class" or "_sum")
