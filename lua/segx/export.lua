@@ -297,7 +297,7 @@ local function origins(parts, count, names)
       if vector and ok and t:kind() == "dense" then
         local text = ("%s of %s"):format(key, p.name)
         local source = is_weights(v) and (v.origin or v.scheme)
-        if source then text = ("%s: segx.weights.%s, counted on a dump"):format(text, source) end
+        if source then text = ("%s: segx.weights.%s, from pixel counts"):format(text, source) end
         known[table.concat(tensor.flat(t), " ")] = {name = key, text = text}
       end
     end

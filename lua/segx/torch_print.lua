@@ -375,7 +375,8 @@ local function print_body(self, roots, parts)
   for i, part in ipairs(parts) do
     if #parts > 1 then
       self.body[#self.body + 1] = ""
-      self:line("# " .. part.text:gsub("%s+", " "):sub(1, 85))
+      local text = part.text:gsub("%s+", " ")
+      self:line("# " .. (#text > 86 and text:sub(1, 83) .. "..." or text))
     end
     if not roots[i].var then self:define(roots[i], part.label) end
   end
