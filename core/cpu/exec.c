@@ -191,7 +191,7 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     char *d = place_of(r, in, 3, in->id, k);
     sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(info->logits_type),
                 .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
-                .ahead = r->p->P};
+                .channels = r->p->classes - skip};
     bool odd = false;
     if (skip) r->k->fill(d, 0, r->n);
     for (size_t c = skip; c < r->p->classes; c++) {
@@ -223,7 +223,7 @@ static sx_err run_tgt(const run *r, const ins *in, size_t k, sx_error *er)
         const sx_image *im = r->b->image;
         s = (sx_src){.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(p->info->logits_type),
                      .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
-                     .ahead = p->P};
+                     .channels = p->classes};
     } else {
         s = (sx_src){.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64,
                      .c_stride = p->P, .p_stride = 1, .n_px = r->n};

@@ -11,10 +11,11 @@
 #include <immintrin.h>
 #endif
 
-/* Pixels that tgt stages at once: its tile of logits should stay in the first-level cache. */
+/* Pixels that tgt stages at once. Measured: 64 pixels of 150 classes (38 KiB) beat 32 that fit the first-level cache, since rows of
+ * planes come from memory in longer runs. */
 static size_t tgt_block(size_t classes, size_t elem)
 {
-    const size_t room = 24 * 1024 / elem / (classes + 8);
+    const size_t room = 64 * 1024 / elem / (classes + 8);
     return room >= 256 ? 256 : room >= 128 ? 128 : room >= 64 ? 64 : 32;
 }
 

@@ -31,7 +31,7 @@ typedef struct sx_src {
     sx_dtype type;
     size_t c_stride, p_stride;
     size_t n_px;               /* pixels that may be read; the rest of the row is taken as 0 */
-    size_t ahead;              /* pixels to the next stage, to fetch it early; 0: nothing to fetch */
+    size_t channels;           /* of the plane, to fetch rows early; 0: they are in the cache */
 } sx_src;
 
 /* Rows of the target-out state, P apart, with m' the largest logit but the label's, S the sum of exp(x - m') without the

@@ -166,6 +166,8 @@ typedef struct hole {
 typedef struct placer {
     hole *hole;
     size_t n_hole, end;
+    sx_id *live;                 /* values that have a place and are still to be read */
+    size_t n_live;
 } placer;
 
 static size_t place(placer *pl, size_t size)
@@ -208,15 +210,16 @@ static void place_value(sx_prog *p, placer *pl, sx_id id)
     v->size = v->step * (v->kept ? sx_axes_count(p->g, v->axes) : 1);
     v->off = place(pl, v->size);
     v->placed = true;
+    pl->live[pl->n_live++] = id;
 }
 
 static sx_err place_all(sx_prog *p, sx_error *er)
 {
     size_t n = sx_graph_size(p->g) + 1;
     size_t *last = sx_calloc(n, sizeof *last);
-    placer pl = {.hole = sx_calloc(n, sizeof *pl.hole)};
+    placer pl = {.hole = sx_calloc(n, sizeof *pl.hole), .live = sx_calloc(n, sizeof *pl.live)};
     sx_err e = SX_EOK;
-    if (!last || !pl.hole) {
+    if (!last || !pl.hole || !pl.live) {
         e = sx_nomem(er);
         goto done;
     }
@@ -228,16 +231,19 @@ static sx_err place_all(sx_prog *p, sx_error *er)
             sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p or q finishes */
             if (plane && plane != in->id) place_value(p, &pl, plane);
         }
-        for (sx_id id = 1; id < n; id++)
-            if (p->val[id].placed && !p->val[id].freed && last[id] == i) {
-                p->val[id].freed = true;
-                give_back(&pl, &p->val[id]);
-            }
+        for (size_t j = 0; j < pl.n_live; j++) {
+            sx_id id = pl.live[j];
+            if (last[id] != i) continue;
+            p->val[id].freed = true;
+            give_back(&pl, &p->val[id]);
+            pl.live[j--] = pl.live[--pl.n_live];
+        }
     }
     p->value_len = pl.end;
 done:
     sx_free(last);
     sx_free(pl.hole);
+    sx_free(pl.live);
     return e;
 }
 
