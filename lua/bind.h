@@ -132,6 +132,10 @@ void sxl_open_reduce(lua_State *L, int methods); /* as sxl_open_dense */
 
 void sxl_open_grad(lua_State *L); /* functions into the module table on top */
 
+/* -- bind_stats.c ------------------------------------------------------------------------------ */
+
+void sxl_open_stats(lua_State *L); /* the table `stats` of the module table on top */
+
 /* -- bind_graph.c ------------------------------------------------------------------------------ */
 
 void sxl_open_graph(lua_State *L); /* functions into the module table on top */

@@ -31,29 +31,29 @@ end
 
 --[==[ Output with the sample dump (./try makes it):
 unit = dataset
-132 configurations = 11 mix x 4 smooth x 3 alpha, 5 columns
+132 configurations = 11 mix x 4 smooth x 3 alpha, 6 columns
 1 pass over 32 images, 4.4 MiB read, 9.0 KiB of memory
 inside the pass: nothing
 free (arithmetic on kept sums): mix, smooth, alpha
-mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)
-0.4       0    0.3  0.253597            0.190043      0.295966  0.487257  0.717742
-0.4   1e-05    0.3  0.253597            0.190043      0.295966  0.487257  0.717742
-0.5       0    0.3  0.243005            0.190043      0.295966  0.487257  0.717742
-0.5   1e-05    0.3  0.243005            0.190043      0.295966  0.487257  0.717742
-0.2       0    0.3  0.274782            0.190043      0.295966  0.487257  0.705645
+mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)              tau(iou)-control
+0.4       0    0.3  0.253597            0.190043      0.295966  0.487257  0.718 [0.574, 0.841]  0.0202 [-0.0292, 0.071] not separable
+0.4   1e-05    0.3  0.253597            0.190043      0.295966  0.487257  0.718 [0.574, 0.841]  0.0202 [-0.0292, 0.071] not separable
+0.5       0    0.3  0.243005            0.190043      0.295966  0.487257  0.718 [0.573, 0.834]  0.0202 [-0.0249, 0.0705] not separable
+0.5   1e-05    0.3  0.243005            0.190043      0.295966  0.487257  0.718 [0.573, 0.834]  0.0202 [-0.0249, 0.0705] not separable
+0.2       0    0.3  0.274782            0.190043      0.295966  0.487257  0.706 [0.582, 0.812]  0.00806 [-0.0796, 0.0973] not separable
 best: 0.4*L.cross_entropy{unit = "dataset"} + 0.6*L.tversky{alpha = 0.3, beta = 0.7, unit = "dataset"}
 
 unit = image
-132 configurations = 11 mix x 4 smooth x 3 alpha, 5 columns
+132 configurations = 11 mix x 4 smooth x 3 alpha, 6 columns
 1 pass over 32 images, 4.4 MiB read, 9.0 KiB of memory
 inside the pass: nothing
 free (arithmetic on kept sums): mix, smooth, alpha
-mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)
-0.4       0    0.3  0.258547            0.190118      0.304166  0.487257  0.717742
-0.4   1e-05    0.3  0.258547            0.190118      0.304166  0.487257  0.717742
-0.5       0    0.3  0.247142            0.190118      0.304166  0.487257  0.717742
-0.5   1e-05    0.3  0.247142            0.190118      0.304166  0.487257  0.717742
-0.2       0    0.3  0.281356            0.190118      0.304166  0.487257  0.705645
+mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)              tau(iou)-control
+0.4       0    0.3  0.258547            0.190118      0.304166  0.487257  0.718 [0.574, 0.841]  0.0202 [-0.0292, 0.071] not separable
+0.4   1e-05    0.3  0.258547            0.190118      0.304166  0.487257  0.718 [0.574, 0.841]  0.0202 [-0.0292, 0.071] not separable
+0.5       0    0.3  0.247142            0.190118      0.304166  0.487257  0.718 [0.573, 0.834]  0.0202 [-0.0249, 0.0705] not separable
+0.5   1e-05    0.3  0.247142            0.190118      0.304166  0.487257  0.718 [0.573, 0.834]  0.0202 [-0.0249, 0.0705] not separable
+0.2       0    0.3  0.281356            0.190118      0.304166  0.487257  0.706 [0.582, 0.812]  0.00806 [-0.0796, 0.0973] not separable
 best: 0.4*L.cross_entropy{unit = "image"} + 0.6*L.tversky{alpha = 0.3, beta = 0.7, unit = "image"}
 
 ]==]

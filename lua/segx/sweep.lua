@@ -21,7 +21,10 @@ want, a list of columns
     grad.cosine           cosine with the control's gradient
     tau(iou)              Kendall's tau between minus the loss and the mean IoU of the images, both per
                           image (unit = "image"): 1 = the loss orders the images as their IoU does;
-                          tau(dice), tau(accuracy) likewise
+                          tau(dice), tau(accuracy), of one class tau(iou.pole); rho(...): Spearman.
+                          With a 95 % interval over images; where a control is given, a second column,
+                          tau(iou)-control, has the paired difference and says "not separable"
+                          where its interval holds 0
     miou, accuracy, iou.pole ...   metrics of the dump (the same in every row; see segx.metrics)
 
 Every configuration is one row: a value of each axis, then the columns.
@@ -32,7 +35,7 @@ local format = require "segx.format"
 local tensor = require "segx.tensor"
 local losses = require "segx.losses"
 local metrics = require "segx.metrics"
-local stat = require "segx.stat"
+local rank = require "segx.rank"
 local grad = require "segx.grad"
 local result = require "segx.result"
 errors.own()
@@ -86,22 +89,38 @@ local function part_columns(out, traced, wanted, column)
   if wanted then errors.unknown(("want '%s'"):format(column), "part", wanted, labels) end
 end
 
+local rank_kinds = {tau = "kendall", rho = "spearman"}
 local tau_of = {iou = "miou", miou = "miou", dice = "mdice", accuracy = "pixel_accuracy"}
 
--- A number per image of the dump: what tau compares with.
-local function image_metric(d, name)
+-- A number per image of the dump: what tau and rho compare with.
+local function image_metric(self, name)
   local list = {}
-  for i, m in ipairs(metrics.images(d)) do list[i] = m[tau_of[name]] end
+  local prefix, class = name:match "^(%w+)%.(.+)$"
+  local c = class and class_position(self.names, class, name)
+  for i, m in ipairs(metrics.images(self.dump)) do
+    if c then list[i] = m[prefix][c] else list[i] = m[tau_of[name]] end
+  end
   return list
 end
 
-local function tau_column(self, name, column)
+local function rank_columns(out, self, kind, name, column)
   if not tau_of[name] then
-    errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"})
+    local prefix, class = name:match "^(%w+)%.(.+)$"
+    local known = false
+    for _, m in ipairs(metrics.by_class) do known = known or m == prefix end
+    if not known then
+      errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"})
+    end
+    class_position(self.names, class, column)
   end
   self.per_image = self.per_image or self.loss:trace(self.dump, "image").images
-  return {name = column, tensor = self.per_image,
-    tau = function() return image_metric(self.dump, name) end}
+  local rank = {kind = kind, metric = name}
+  out[#out + 1] = {name = column, tensor = self.per_image, rank = rank}
+  if self.control then
+    self.control_images = self.control_images or self.control:trace(self.dump, "image").images
+    out[#out + 1] = {name = column .. "-control", tensor = self.per_image, rank = rank,
+      minus = self.control_images}
+  end
 end
 
 local function metric_column(self, column)
@@ -158,8 +177,9 @@ local function add_column(out, self, column)
   if whole[column] then return whole[column](out, self, column) end
   local prefix, rest = column:match "^(%w+)%.(.+)$"
   if dotted[prefix] then return dotted[prefix](out, self, rest, column) end
-  local tau = column:match "^tau%((.*)%)$"
-  out[#out + 1] = tau and tau_column(self, tau, column) or metric_column(self, column)
+  local kind, of = column:match "^(%w+)%((.*)%)$"
+  if rank_kinds[kind] then return rank_columns(out, self, rank_kinds[kind], of, column) end
+  out[#out + 1] = metric_column(self, column)
 end
 
 -- -- Axes -----------------------------------------------------------------------------------------
@@ -168,12 +188,13 @@ end
 local function collect_axes(columns)
   local total, seen = nil, {}
   for _, c in ipairs(columns) do
-    if c.tensor and not seen[c.tensor] then
+    if c.tensor and (c.minus or not seen[c.tensor]) then
       seen[c.tensor] = true
       -- The sum of everything has the union of the axes, in the engine's order.
       local t = c.tensor
       if c.pick then t = t:sum("class") end
-      if c.tau then t = core.nsum(t) end
+      if c.rank then t = core.nsum(t) end
+      if c.minus then t = t + core.nsum(c.minus) end
       total = total and total + t or t
     end
   end
@@ -196,11 +217,14 @@ end
 local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
-local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa"}
+local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa",
+  "intervals", "level", "groups", "seed"}
 
---- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa}. dump and loss are
---- needed. Nothing is read before :run() (metric columns and tau excepted, which need the confusion
---- matrices).
+--- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa, intervals, level,
+--- groups, seed}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
+--- excepted, which need the confusion matrices). intervals: number of bootstrap resamples (1000), or
+--- false for none; level: 0.95; groups: a name or number per image, images of one group (a patient)
+--- are drawn together; seed: 0.
 function sweep.sweep(o)
   if type(o) ~= "table" then errors.misuse("sweep: expected {dump = d, loss = loss}") end
   errors.check_keys("sweep", "option", o, options)
@@ -213,6 +237,7 @@ function sweep.sweep(o)
     dump = o.dump, loss = o.loss, control = o.control, names = o.dump:info().class_names,
     opts = {precision = o.precision, threads = o.threads, mem = o.mem, progress = o.progress,
       isa = o.isa},
+    intervals = rank.options(o, o.dump:info().n),
   }, Sweep)
   self.traced = self.loss:trace(self.dump)
   self.columns = {}
@@ -242,6 +267,7 @@ local function wanted_tensors(columns)
   for _, c in ipairs(columns) do
     add(c.tensor)
     add(c.divide)
+    add(c.minus)
   end
   return list, place
 end
@@ -306,20 +332,7 @@ local function row_offsets(axes, t, inner)
   return at
 end
 
-local function tau_values(flat, at, images, reference)
-  local list, memo = {}, {}
-  for r, first in ipairs(at) do
-    if not memo[first] then
-      local minus = {}
-      for i = 1, images do minus[i] = -flat[first + i - 1] end
-      memo[first] = stat.kendall(minus, reference)
-    end
-    list[r] = memo[first]
-  end
-  return list
-end
-
--- Values of one column, one per configuration.
+-- Values of one column, one per configuration; of a rank correlation also its interval and note.
 local function column_values(self, column, results, place, count)
   local list = {}
   if not column.tensor then
@@ -327,9 +340,14 @@ local function column_values(self, column, results, place, count)
     return list
   end
   local flat = results[place[column.tensor]]
-  local inner = column.pick and #self.names or column.tau and self.dump:info().n or 1
+  local inner = column.pick and #self.names or column.rank and self.dump:info().n or 1
   local at = row_offsets(self.axes, column.tensor, inner)
-  if column.tau then return tau_values(flat, at, inner, column.tau()) end
+  if column.rank then
+    return rank.columns {kind = column.rank.kind, flat = flat, at = at, images = inner,
+      metric = image_metric(self, column.rank.metric), options = self.intervals,
+      minus = column.minus and results[place[column.minus]],
+      minus_at = column.minus and row_offsets(self.axes, column.minus, inner)}
+  end
   for r, first in ipairs(at) do list[r] = flat[first + (column.pick or 1) - 1] end
   if column.divide then
     local total = results[place[column.divide]]
@@ -376,7 +394,8 @@ function Sweep:run()
   local columns, positions = axis_columns(self.axes, count)
   local n_axes = #columns
   for _, c in ipairs(self.columns) do
-    columns[#columns + 1] = {name = c.name, values = column_values(self, c, flat, place, count)}
+    local values, lo, hi, note = column_values(self, c, flat, place, count)
+    columns[#columns + 1] = {name = c.name, values = values, lo = lo, hi = hi, note = note}
   end
   return result.new {columns = columns, count = count, n_axes = n_axes, positions = positions,
     loss = self.loss, stats = stats}

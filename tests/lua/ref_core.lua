@@ -817,4 +817,51 @@ function core.ops()
   return list
 end
 
+-- -- Rank correlation: every pair looked at ---------------------------------------------------------
+
+local function without_nan(x, y)
+  local a, b = {}, {}
+  for i = 1, #x do
+    if x[i] == x[i] and y[i] == y[i] then a[#a + 1], b[#b + 1] = x[i], y[i] end
+  end
+  return a, b
+end
+
+local function order(a, b) return a < b and -1 or a > b and 1 or 0 end
+
+local function kendall(x, y)
+  x, y = without_nan(x, y)
+  local net, nx, ny = 0, 0, 0
+  for i = 1, #x do
+    for j = 1, i - 1 do
+      local a, b = order(x[i], x[j]), order(y[i], y[j])
+      net, nx, ny = net + a * b, nx + a * a, ny + b * b
+    end
+  end
+  return net / math.sqrt(nx * ny)
+end
+
+local function mid_ranks(x)
+  local r = {}
+  for i = 1, #x do
+    r[i] = 0
+    for j = 1, #x do r[i] = r[i] + order(x[i], x[j]) end
+  end
+  return r
+end
+
+local function spearman(x, y)
+  x, y = without_nan(x, y)
+  x, y = mid_ranks(x), mid_ranks(y)
+  local xx, yy, xy = 0, 0, 0
+  for i = 1, #x do xx, yy, xy = xx + x[i] ^ 2, yy + y[i] ^ 2, xy + x[i] * y[i] end
+  return xy / math.sqrt(xx * yy)
+end
+
+-- No intervals here.
+core.stats = {kendall = kendall, spearman = spearman, interval = function(o)
+  local f = o.kind == "kendall" and kendall or spearman
+  return f(o.x, o.y) - (o.minus and f(o.minus, o.y) or 0), 0 / 0, 0 / 0
+end}
+
 return core

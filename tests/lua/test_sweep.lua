@@ -120,7 +120,7 @@ test "csv and jsonl read back exactly" (function()
   local lines, path = {}, T.tmp "sweep.csv"
   eq(r:csv(path), r:csv())
   for line in io.lines(path) do lines[#lines + 1] = line end
-  eq(lines[1], "alpha,value,tau(iou)")
+  eq(lines[1], "alpha,value,tau(iou),tau(iou).lo,tau(iou).hi")
   for i = 1, 3 do
     local alpha, value = lines[i + 1]:match "^([^,]+),([^,]+),"
     eq({tonumber(alpha), tonumber(value)}, {r:column "alpha"[i], r:column "value"[i]})

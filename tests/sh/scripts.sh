@@ -1,7 +1,7 @@
 #!/bin/bash
 # Every script's comment "Output with the sample dump" is what the script prints. Prints TAP. SEGX_BIN: the program;
 # with UPDATE=1 the comments are rewritten instead:
-#   UPDATE=1 SEGX_BIN=build/release/segx SEGX_SOURCE=. bash tests/sh/scripts.sh
+#   UPDATE=1 SEGX_BIN=$PWD/build/release/segx SEGX_SOURCE=$PWD bash tests/sh/scripts.sh
 set -u
 B=${SEGX_BIN:?the path of segx}
 source=${SEGX_SOURCE:?the source folder}
