@@ -7,7 +7,8 @@
  *     build/fuzz/fuzz_dump -fork=2 -ignore_crashes=1 -detect_leaks=0 build/fuzz/seeds
  *
  * HDF5 reads the headers, and 1.10 does not survive every one of them: what counts is a trace with a
- * function of ours (sx_...) on top. Leaks are its own too, hence -detect_leaks=0.
+ * function of ours (sx_...) on top. (Seen in HDF5: H5HL_protect and H5F__accum_read, memcpy to NULL; H5HG_read,
+ * overlapping copies; H5O_msg_read of a layout, strlen beyond its end; gigabytes asked for.) Leaks are its own too, hence -detect_leaks=0.
  */
 #include <fcntl.h>
 #include <stdbool.h>
