@@ -75,16 +75,19 @@ typedef struct work {
     uint8_t *ready, *seen;
     sx_id *list;
     size_t n_ids;
+    sx_id *need;                 /* what the outputs reach, in id order: a session's graph may be much larger */
+    size_t n_need;
 } work;
 
 /* One round of each kind of step; *n is the number of nodes that became ready. */
 static sx_err values(sx_plan *p, work *w, sx_error *er)
 {
     size_t k = 0;
-    for (sx_id id = 1; id < w->n_ids; id++) {
+    for (size_t i = 0; i < w->n_need; i++) {
+        const sx_id id = w->need[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
-        if (!p->need[id] || w->ready[id] || pixel(p, id)) continue;
+        if (w->ready[id] || pixel(p, id)) continue;
         if (cl == SX_CL_PSUM || cl == SX_CL_BYSUM || cl == SX_CL_NSUM || cl == SX_CL_BSUM) continue;
         if (!args_ready(p, n, w->ready)) continue;
         w->ready[id] = 1;
@@ -96,10 +99,11 @@ static sx_err values(sx_plan *p, work *w, sx_error *er)
 static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
 {
     *k = 0;
-    for (sx_id id = 1; id < w->n_ids; id++) {
+    for (size_t i = 0; i < w->n_need; i++) {
+        const sx_id id = w->need[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
-        if (!p->need[id] || w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, n, w->ready)) continue;
+        if (w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, n, w->ready)) continue;
         w->list[(*k)++] = id;
     }
     for (size_t i = 0; i < *k; i++) w->ready[w->list[i]] = 1;
@@ -110,10 +114,11 @@ static sx_err pass(sx_plan *p, work *w, size_t *k, sx_error *er)
 {
     *k = 0;
     memset(w->seen, 0, w->n_ids);
-    for (sx_id id = 1; id < w->n_ids; id++) {
+    for (size_t i = 0; i < w->n_need; i++) {
+        const sx_id id = w->need[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
-        if (!p->need[id] || w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
+        if (w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
         if (pixels_ready(p, n->arg[0], w->ready, w->seen)) w->list[(*k)++] = id;
     }
     for (size_t i = 0; i < *k; i++) {
@@ -133,13 +138,16 @@ static sx_err order(sx_plan *p, sx_error *er)
     w.ready = sx_calloc(w.n_ids, 1);
     w.seen = sx_calloc(w.n_ids, 1);
     w.list = sx_calloc(w.n_ids + p->n_out, sizeof *w.list);
+    w.need = sx_calloc(w.n_ids, sizeof *w.need);
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.list || !p->sum || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.list || !w.need || !p->sum || !p->sum_pass || !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
+    for (sx_id id = 1; id < w.n_ids; id++)
+        if (p->need[id]) w.need[w.n_need++] = id;
     do {
         if ((e = values(p, &w, er)) || (e = images(p, &w, &k, er))) goto done;
         if (!k && (e = pass(p, &w, &k, er))) goto done;
@@ -162,6 +170,7 @@ done:
     sx_free(w.ready);
     sx_free(w.seen);
     sx_free(w.list);
+    sx_free(w.need);
     return e;
 }
 

@@ -431,6 +431,13 @@ test "same bits for any number of threads and any company" (function()
   local many = (L.dice{} + L.focal{gamma = gamma}):gradients(d, {want = {"share", "energy"}})
   eq(many.l1[2], numbers {}[1])
   eq(many.l2[2], numbers {}[2])
+  local g = segx.grad(loss, d.logits)
+  local list = {core.nsum(core.bysum(g:abs())), core.image(g, 2)}
+  for _, precision in ipairs {"single", "double"} do
+    local best = core.eval(d, list, {precision = precision})
+    local base = core.eval(d, list, {precision = precision, isa = "base"})
+    for k = 1, 2 do eq(base[k]:totable(), best[k]:totable(), precision) end
+  end
 end)
 
 -- -- Curve ----------------------------------------------------------------------------------------
