@@ -164,6 +164,16 @@ sxl_dump *sxl_check_dump(lua_State *L, int idx); /* misuse unless an open dump *
 /* -- bind_eval.c ------------------------------------------------------------------------------- */
 
 void sxl_open_eval(lua_State *L);
+
+/* -- bind_keep.c: run folders ------------------------------------------------------------------ */
+
+#define SXL_FOLDER "segx.Folder"
+#define SXL_FAILED_ROWS "segx.failed_rows" /* registry: rows of sweeps that failed */
+typedef struct sxl_folder {
+    struct sx_keep *k; /* NULL: closed */
+} sxl_folder;
+void sxl_open_keep(lua_State *L); /* functions into the module table on top */
+struct sx_keep *sxl_folder_of(lua_State *L, int idx);
 /* Pushes the dense value of the tensor at idx. */
 void sxl_eval_one(lua_State *L, int idx);
 

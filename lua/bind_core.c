@@ -732,6 +732,7 @@ int luaopen_segx_core(lua_State *L)
     sxl_open_tensor(L);
     sxl_open_dump(L);
     sxl_open_eval(L);
+    sxl_open_keep(L);
     sxl_open_grad(L);
     sxl_open_stats(L);
     sxl_open_graph(L);

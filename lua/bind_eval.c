@@ -224,7 +224,7 @@ static bool option(lua_State *L, int idx, const char *name)
 
 static void read_settings(lua_State *L, int idx, settings *o, int *progress)
 {
-    static const char *const known[] = {"precision", "threads", "mem", "progress", "isa", NULL};
+    static const char *const known[] = {"precision", "threads", "mem", "progress", "isa", "folder", NULL};
     memset(o, 0, sizeof *o);
     o->run.isa = sx_isa_best();
     *progress = 0;
@@ -253,6 +253,8 @@ static void read_settings(lua_State *L, int idx, settings *o, int *progress)
             sxl_misuse(L, NULL, "eval: isa: this machine has no '%s'", s ? s : "?");
         o->run.isa = (sx_isa)isa;
     }
+    if (idx) lua_pop(L, 1);
+    if (idx && sxl_field(L, idx, "folder")) o->run.keep = sxl_folder_of(L, -1);
     if (idx) lua_pop(L, 1);
     if (idx && sxl_field(L, idx, "progress")) {
         if (lua_type(L, -1) != LUA_TFUNCTION)
@@ -322,6 +324,41 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
+/* What the run folder has given and got, added up over the plans of one call. */
+typedef struct kept_counts {
+    size_t cells_found, cells_new, images_found, images_new;
+} kept_counts;
+
+static void add_counts(kept_counts *c, const sx_result *r)
+{
+    c->cells_found += r->cells_found;
+    c->cells_new += r->cells_new;
+    c->images_found += r->images_found;
+    c->images_new += r->images_new;
+}
+
+/* Appends to the list on top of the stack: {image =, at = {name of the axis = position}} of sums that are not finite. */
+static void add_bad(lua_State *L, const job *j)
+{
+    for (size_t i = 0; i < j->res->n_bad; i++) {
+        sx_axes axes = sx_node_get(j->s->g, j->res->bad[i].sum)->axes & SX_SWEEP_MASK;
+        size_t rest = sx_axes_count(j->s->g, axes);
+        lua_createtable(L, 0, 2);
+        lua_pushinteger(L, (lua_Integer)j->res->bad[i].image + 1);
+        lua_setfield(L, -2, "image");
+        lua_newtable(L);
+        for (int a = 0; a < sx_graph_axes(j->s->g); a++) {
+            const sx_sweep_axis *ax = sx_graph_axis_get(j->s->g, a);
+            if (!(axes & SX_AX_SWEEP(a))) continue;
+            rest /= ax->count;
+            lua_pushinteger(L, (lua_Integer)(j->res->bad[i].combo / rest % ax->count) + 1);
+            lua_setfield(L, -2, ax->name);
+        }
+        lua_setfield(L, -2, "at");
+        lua_rawseti(L, -2, luaL_len(L, -2) + 1);
+    }
+}
+
 static void set_number(lua_State *L, const char *key, double v)
 {
     lua_pushnumber(L, v);
@@ -359,6 +396,9 @@ static int core_eval(lua_State *L)
     j->failure = lua_gettop(L);
     lua_createtable(L, (int)n, 0);
     int results = lua_gettop(L);
+    lua_newtable(L);
+    int bad = lua_gettop(L);
+    kept_counts kept = {0};
     for (size_t i = 0; i < n; i++) {
         if (out[i].id) continue;
         lua_geti(L, 2, (lua_Integer)i + 1);
@@ -378,6 +418,9 @@ static int core_eval(lua_State *L)
     for (size_t k; (k = next_group(j, out, n, pick)) > 0;) {
         if (!j->d) stand_in(L, j, classes_of(j, &out[pick[0]]));
         run_some(L, j, &o, out, pick, k, results);
+        add_counts(&kept, j->res);
+        lua_pushvalue(L, bad);
+        add_bad(L, j);
         passes += j->res->passes;
         spilled += j->res->spilled;
         if (j->res->pixels_valid > valid) valid = j->res->pixels_valid;
@@ -386,14 +429,24 @@ static int core_eval(lua_State *L)
         sx_plan_free(j->plan);
         j->res = NULL;
         j->plan = NULL;
-        lua_settop(L, results);
+        lua_settop(L, bad);
     }
-    lua_createtable(L, 0, 5);
+    lua_createtable(L, 0, 8);
+    if (o.run.keep) {
+        set_integer(L, "cells_found", kept.cells_found);
+        set_integer(L, "cells_new", kept.cells_new);
+        set_integer(L, "images_found", kept.images_found);
+        set_integer(L, "images_new", kept.images_new);
+        lua_pushvalue(L, bad);
+        lua_setfield(L, -2, "bad");
+    }
     set_integer(L, "passes", passes);
     set_integer(L, "spilled", spilled);
     set_number(L, "seconds", now() - start);
     set_integer(L, "pixels", valid);
     set_integer(L, "masked", masked);
+    lua_pushvalue(L, results);
+    lua_insert(L, -2);
     return 2;
 }
 

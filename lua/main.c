@@ -244,7 +244,10 @@ static int protected_main(lua_State *L)
     modules_open(L, p);
     modules_strict(L, p);
     run_signals();
+    run_time_limit(p->time_limit);
     run_all(L, p);
+    if (lua_getfield(L, LUA_REGISTRYINDEX, "segx.failed_rows") == LUA_TNUMBER && p->status == EXIT_DONE)
+        p->status = EXIT_FAILED;
     return 0;
 }
 

@@ -16,7 +16,7 @@
 static const char help_text[] =
     "usage: segx [options] [script.lua [args]]     run a script (- reads it from standard input)\n"
     "       segx [options] [dump.h5]               lines typed by hand; a dump is opened as d\n"
-    "       segx COMMAND [args]                    info  verify  plan  doc  doctor; segx doc has more\n"
+    "       segx COMMAND [args]                    info  verify  plan  ls  show  diff  doc  doctor\n"
     "\n"
     "as lua:\n"
     "  -e STAT         run STAT                  -i              lines by hand after the script\n"
@@ -30,6 +30,10 @@ static const char help_text[] =
     "  --mem SIZE                     memory to use at most, e.g. 8G\n"
     "  --precision single|double      arithmetic\n"
     "  --mode fast|exact              on a GPU: any fixed order, or the bits of the CPU\n"
+    "  --fresh                        run folders (out = ...): start over\n"
+    "  --retry                        run folders: failed cells once more\n"
+    "  --fail-fast                    a failed cell ends the sweep\n"
+    "  --time-limit TIME              stop after 90, 15m, 2h (exit status 75); the same line goes on\n"
     "  --seed N                       of random numbers (default 0)\n"
     "  --quiet                        no progress, no notes\n"
     "  --verbose                      full tracebacks\n"
@@ -99,6 +103,23 @@ static bool one_of(const char *s, const char *a, const char *b)
     return strcmp(s, a) == 0 || strcmp(s, b) == 0;
 }
 
+/* "90", "1.5h", "10m", "30s": seconds. */
+static bool parse_time(const char *s, double *out)
+{
+    char *end;
+    double v = strtod(s, &end);
+    if (end == s || !(v > 0) || v > 1e9 || s[strspn(s, "0123456789.")] != *end)
+        return false;
+    if (*end) {
+        double unit = *end == 's' ? 1 : *end == 'm' ? 60 : *end == 'h' ? 3600 : *end == 'd' ? 86400 : 0;
+        if (unit == 0 || end[1])
+            return false;
+        v *= unit;
+    }
+    *out = v;
+    return true;
+}
+
 /* "cpu", "cuda", "cuda:0" */
 static bool is_device(const char *s)
 {
@@ -124,6 +145,10 @@ static const struct long_option {
     {"mode", VALUE, "fast or exact"},
     {"seed", VALUE, "a whole number"},
     {"color", MAYBE, "auto, always or never"},
+    {"time-limit", VALUE, "a time such as 90, 15m or 2h"},
+    {"fresh", NO_VALUE, NULL},
+    {"retry", NO_VALUE, NULL},
+    {"fail-fast", NO_VALUE, NULL},
     {"quiet", NO_VALUE, NULL},
     {"verbose", NO_VALUE, NULL},
     {"no-strict", NO_VALUE, NULL},
@@ -152,6 +177,14 @@ static bool set_option(program *p, const char *name, const char *v)
     } else if (strcmp(name, "color") == 0) {
         p->color = !v || strcmp(v, "always") == 0 ? 1 : strcmp(v, "never") == 0 ? -1 : 0;
         return p->color != 0 || strcmp(v, "auto") == 0;
+    } else if (strcmp(name, "time-limit") == 0) {
+        return parse_time(v, &p->time_limit);
+    } else if (strcmp(name, "fresh") == 0) {
+        p->fresh = true;
+    } else if (strcmp(name, "retry") == 0) {
+        p->retry = true;
+    } else if (strcmp(name, "fail-fast") == 0) {
+        p->fail_fast = true;
     } else if (strcmp(name, "quiet") == 0) {
         p->quiet = true;
     } else if (strcmp(name, "verbose") == 0) {
@@ -344,6 +377,9 @@ void options_push(lua_State *L, const program *p)
     if (p->mem)
         set_int(L, "mem", p->mem);
     set_int(L, "seed", p->seed);
+    set_bool(L, "fresh", p->fresh);
+    set_bool(L, "retry", p->retry);
+    set_bool(L, "fail_fast", p->fail_fast);
     set_bool(L, "quiet", p->quiet);
     set_bool(L, "verbose", p->verbose);
     set_bool(L, "color", wants_color(p, STDOUT_FILENO));

@@ -11,7 +11,7 @@
 #include <stddef.h>
 #include <lua.h>
 
-enum { EXIT_DONE = 0, EXIT_SCRIPT = 1, EXIT_USAGE = 2, EXIT_FILE = 3 };
+enum { EXIT_DONE = 0, EXIT_SCRIPT = 1, EXIT_USAGE = 2, EXIT_FILE = 3, EXIT_FAILED = 6 };
 
 typedef enum strict_mode { STRICT_ERROR, STRICT_WARN, STRICT_OFF } strict_mode;
 
@@ -33,6 +33,8 @@ typedef struct program {
     long long threads, mem;          /* 0 = not given */
     long long seed;
     bool quiet, verbose, help, version;
+    bool fresh, retry, fail_fast;    /* of run folders */
+    double time_limit;     /* seconds; 0 = none */
     int color;             /* -1 never, 0 automatic, 1 always */
     strict_mode strict;
     int status;            /* exit status */
@@ -70,6 +72,7 @@ int run_interrupted(void);          /* the signal that came since the last run_c
 void run_end(void);                 /* before lua_close: signals end the program again */
 void run_clear(lua_State *L);
 void run_signals(void);             /* installs the handlers (again) */
+void run_time_limit(double seconds);/* stops the script then, as SIGTERM does */
 void run_warnings(lua_State *L, bool on);
 void run_message(const char *fmt, ...) __attribute__((format(printf, 1, 2)));  /* to stderr */
 

@@ -1,7 +1,7 @@
 /*
  * run.c: calling Lua with Ctrl-C and readable errors.
  *
- * Ctrl-C (and SIGTERM) sets the engine's interrupt flag and a hook that raises an error object with
+ * Ctrl-C (SIGTERM, SIGUSR1, the time limit) sets the engine's interrupt flag and a hook that raises an error object with
  * code "INTR" at the next Lua instruction. A second one ends the program at once.
  */
 #include "program.h"
@@ -11,6 +11,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/time.h>
 
 #include <lauxlib.h>
 #include <lualib.h>
@@ -44,11 +45,11 @@ static void raise_interrupt(lua_State *L, lua_Debug *ar)
 {
     (void)ar;
     lua_sethook(L, NULL, 0, 0);
-    bool stop = last_signal == SIGTERM;
+    bool stop = last_signal != SIGINT;
     lua_createtable(L, 0, 2);
     lua_pushstring(L, stop ? "STOPPED" : "INTR");
     lua_setfield(L, -2, "code");
-    lua_pushstring(L, stop ? "stopped" : "interrupted");
+    lua_pushstring(L, last_signal == SIGALRM ? "time limit reached" : stop ? "stopped" : "interrupted");
     lua_setfield(L, -2, "message");
     if (luaL_newmetatable(L, "segx.interrupt")) {
         lua_pushcfunction(L, interrupt_text);
@@ -76,6 +77,18 @@ void run_signals(void)
     sigemptyset(&sa.sa_mask);
     sigaction(SIGINT, &sa, NULL);
     sigaction(SIGTERM, &sa, NULL);
+    sigaction(SIGUSR1, &sa, NULL);
+    sigaction(SIGALRM, &sa, NULL);
+    signal(SIGXFSZ, SIG_IGN);    /* a file too large is a failed write, with a message */
+}
+
+void run_time_limit(double seconds)
+{
+    if (!(seconds > 0)) return;
+    if (seconds > 1e8) seconds = 1e8;
+    struct itimerval t = {{0, 0}, {(time_t)seconds, (suseconds_t)((seconds - (double)(time_t)seconds) * 1e6)}};
+    if (!t.it_value.tv_sec && !t.it_value.tv_usec) t.it_value.tv_usec = 1;
+    setitimer(ITIMER_REAL, &t, NULL);
 }
 
 int run_interrupted(void)
@@ -88,6 +101,8 @@ void run_end(void)
     running = NULL;
     signal(SIGINT, SIG_DFL);
     signal(SIGTERM, SIG_DFL);
+    signal(SIGUSR1, SIG_IGN);
+    signal(SIGALRM, SIG_IGN);
 }
 
 void run_clear(lua_State *L)
@@ -229,7 +244,7 @@ int run_report(lua_State *L, program *p)
     bool interrupt = strcasecmp(code, "INTR") == 0 || strcmp(code, "interrupted") == 0;
     if (interrupt)
         status = sx_err_exit(SX_EINTR);
-    if (interrupt && last_signal == SIGTERM)
+    if (interrupt && last_signal && last_signal != SIGINT)
         status = sx_err_exit(SX_ESTOPPED);
     const char *message = push_string_field(L, object, "message");
     if (!message)

@@ -252,7 +252,7 @@ static unsigned basis_need(const run *r, sx_id basis)
         const ins *in = &p->ins[i];
         if (in->op != SX_OP_powb || in->arg[0] != basis) continue;
         const val *g = &p->val[in->arg[1]];
-        size_t n = sx_axes_count(p->g, g->axes) * g->step;
+        size_t n = sx_prog_combos(p, g->axes) * g->step;
         for (size_t j = 0; j < n; j++) {
             double gamma = r->b->imports[g->off + j];
             need |= sx_on_lattice(gamma) ? (unsigned)(gamma * 4) : log_rows;

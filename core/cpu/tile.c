@@ -9,6 +9,14 @@ static const sx_node *node(const sx_prog *p, sx_id id) { return sx_node_get(p->g
 static bool pixel(const sx_prog *p, sx_id id) { return id && (node(p, id)->axes & SX_AX_P); }
 static sx_axes sweeps(const sx_prog *p, sx_id id) { return node(p, id)->axes & SX_SWEEP_MASK; }
 
+size_t sx_prog_combos(const sx_prog *p, sx_axes a)
+{
+    size_t k = 1;
+    for (int i = 0; i < sx_graph_axes(p->g); i++)
+        if (a & SX_AX_SWEEP(i)) k *= p->axis_count[i];
+    return k;
+}
+
 bool sx_tgt_direct(const sx_prog *p, const sx_node *tgt)
 {
     return node(p, tgt->arg[0])->op == SX_OP_logits && p->info->activation == SX_LOGITS;
@@ -50,7 +58,7 @@ static sx_err find_groups(sx_prog *p, const uint8_t *need, sx_error *er)
         memmove(&p->group[i + 1], &p->group[i], (p->n_group - i) * sizeof *p->group);
         memset(&p->group[i], 0, sizeof *p->group);
         p->group[i].axes = m;
-        p->group[i].count = sx_axes_count(p->g, m);
+        p->group[i].count = sx_prog_combos(p, m);
         p->n_group++;
     }
     return SX_EOK;
@@ -77,7 +85,7 @@ static sx_err add_imports(sx_prog *p, const uint8_t *need, sx_error *er)
         sx_import *im = &p->import[p->n_import++];
         im->id = id;
         im->off = p->import_len;
-        im->n = import_size(p, id) * sx_axes_count(p->g, sweeps(p, id));
+        im->n = import_size(p, id) * sx_prog_combos(p, sweeps(p, id));
         p->import_len += im->n;
         sx_axes ax = node(p, id)->axes & (SX_AX_C | SX_AX_L);
         val *v = &p->val[id];
@@ -207,7 +215,7 @@ static void place_value(sx_prog *p, placer *pl, sx_id id)
 {
     val *v = &p->val[id];
     v->step = v->rows * p->P;
-    v->size = v->step * (v->kept ? sx_axes_count(p->g, v->axes) : 1);
+    v->size = v->step * (v->kept ? sx_prog_combos(p, v->axes) : 1);
     v->off = place(pl, v->size);
     v->placed = true;
     pl->live[pl->n_live++] = id;
@@ -266,7 +274,7 @@ static sx_err projections(sx_prog *p, sx_error *er)
                     size_t rest = k, idx = 0, mul = 1;
                     for (int x = axes - 1; x >= 0; x--) {
                         if (!(gr->axes & SX_AX_SWEEP(x))) continue;
-                        size_t c = sx_graph_axis_get(p->g, x)->count;
+                        size_t c = p->axis_count[x];
                         if (v->axes & SX_AX_SWEEP(x)) {
                             idx += rest % c * mul;
                             mul *= c;
@@ -287,7 +295,7 @@ static void stat_layout(sx_prog *p, const sx_id *sum, size_t n_sum)
 {
     for (size_t i = 0; i < n_sum; i++) {
         p->stat_off[i] = p->stat_len;
-        p->stat_len += import_size(p, sum[i]) * sx_axes_count(p->g, sweeps(p, sum[i]));
+        p->stat_len += import_size(p, sum[i]) * sx_prog_combos(p, sweeps(p, sum[i]));
     }
 }
 
@@ -312,7 +320,7 @@ static void scratch_layout(sx_prog *p)
 }
 
 sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels *k, const sx_id *sum, size_t n_sum,
-                   const sx_id *map, size_t n_map, sx_prog **out, sx_error *er)
+                   const sx_id *map, size_t n_map, const size_t *counts, sx_prog **out, sx_error *er)
 {
     sx_prog *p = sx_calloc(1, sizeof *p);
     uint8_t *need = sx_calloc(sx_graph_size(g) + 1, 1);
@@ -325,6 +333,7 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
     p->k = k;
     p->info = info;
     p->classes = info->classes;
+    for (int a = 0; a < sx_graph_axes(g); a++) p->axis_count[a] = counts ? counts[a] : sx_graph_axis_get(g, a)->count;
     p->P = p->classes <= 8 ? 2 * SX_TILE : SX_TILE;
     p->arena = sx_arena_new();
     p->val = sx_calloc(sx_graph_size(g) + 1, sizeof *p->val);

@@ -25,9 +25,10 @@ typedef struct sx_import {
 
 typedef struct sx_prog sx_prog;
 
-/* sum: psum and bysum nodes; map: pixel nodes to write out. The graph must outlive the program. */
+/* sum: psum and bysum nodes; map: pixel nodes to write out. The graph must outlive the program. counts: values of each
+ * sweep axis, where not all of them are wanted (imports and sums then hold only those), or NULL. */
 sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels *k, const sx_id *sum, size_t n_sum,
-                   const sx_id *map, size_t n_map, sx_prog **out, sx_error *er);
+                   const sx_id *map, size_t n_map, const size_t *counts, sx_prog **out, sx_error *er);
 void sx_prog_free(sx_prog *p);
 
 size_t sx_prog_imports(const sx_prog *p, const sx_import **list);

@@ -38,6 +38,7 @@ struct sx_prog {
     const sx_dump_info *info;
     sx_arena *arena;
     size_t classes, P;
+    size_t axis_count[SX_MAX_SWEEP];   /* values of each sweep axis */
     val *val;                  /* by node id */
     ins *ins;
     size_t n_ins, cap_ins;
@@ -50,6 +51,9 @@ struct sx_prog {
     size_t value_len, max_present, scratch;
     size_t at_tmp, at_lanes, at_row, at_lab, at_group, at_present, at_n_present, at_all_valid, at_seen;
 };
+
+/* Product of the counts of the sweep axes in the set. */
+size_t sx_prog_combos(const sx_prog *p, sx_axes sweeps);
 
 /* Does this tgt node read the dump's numbers without a staged plane of logits? */
 bool sx_tgt_direct(const sx_prog *p, const sx_node *tgt);

@@ -15,6 +15,7 @@
 #include "graph/graph.h"
 
 typedef struct sx_plan sx_plan;
+struct sx_keep;                  /* a run folder: pass/keep.h */
 
 #define SX_EACH_IMAGE (SIZE_MAX - 1)
 
@@ -49,6 +50,7 @@ typedef struct sx_run_opts {
      * gone after the call. On the calling thread, images in order, outputs in order; an error ends the run. */
     sx_err (*emit)(void *arg, size_t image, size_t out, const double *v, size_t n, sx_error *er);
     void *emit_arg;
+    struct sx_keep *keep;        /* sums are taken from there, new ones go there; NULL = no folder */
 } sx_run_opts;
 
 typedef struct sx_array {
@@ -63,6 +65,13 @@ typedef struct sx_result {
     uint64_t pixels_valid;       /* of the dump, when a pass counted them; else 0 */
     uint64_t pixels_masked;      /* non-finite pixels left out (skip_nonfinite) */
     size_t passes;
+    size_t cells_found, cells_new;   /* run folder: sums at one value of their axes: from disk, computed */
+    size_t images_found, images_new; /* run folder: image records of new cells: from an earlier attempt, computed */
+    struct sx_bad {                  /* run folder: cells with a number that is not finite, and the first image */
+        sx_id sum;
+        size_t combo, image;
+    } *bad;
+    size_t n_bad;
     uint64_t spilled;            /* bytes of kept statistics that went to a temporary file */
 } sx_result;
 

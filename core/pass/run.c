@@ -3,9 +3,11 @@
  * numbered cell), then fold cells in order into one record of statistics per image, which is kept. Sums over images and everything
  * after them are computed from those records, image by image, so memory does not grow with the dump.
  */
+#include <math.h>
 #include <string.h>
 
 #include "cpu/tile.h"
+#include "pass/keep.h"
 #include "pass/plan_impl.h"
 #include "pass/store.h"
 
@@ -194,6 +196,8 @@ typedef struct pass_run {
     bool each;                       /* map every image and hand it out */
     const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */
     double *sums;                    /* stat_len: one image's record */
+    const sx_box *box;               /* the part of the sweep that is computed; NULL: all of it */
+    sx_segment *seg;                 /* records go there, or NULL */
 } pass_run;
 
 static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
@@ -251,6 +255,20 @@ static sx_err plan_tasks(pass_run *pr, sx_error *er)
     return SX_EOK;
 }
 
+/* Of an import's values those of the box. */
+static void copy_import(const pass_run *pr, const sx_import *im, double *dst)
+{
+    const double *v = pr->r->value[im->id];
+    sx_axes axes = node(pr->r, im->id)->axes & SX_SWEEP_MASK;
+    if (!pr->box) {
+        memcpy(dst, v, im->n * sizeof *dst);
+        return;
+    }
+    size_t n = sx_box_count(pr->r->p->g, pr->box, axes), len = im->n / n;
+    for (size_t k = 0; k < n; k++)
+        memcpy(dst + k * len, v + sx_box_full(pr->r->p->g, pr->box, axes, k) * len, len * sizeof *dst);
+}
+
 static sx_err fill_imports(pass_run *pr, sx_error *er)
 {
     runner *r = pr->r;
@@ -260,7 +278,7 @@ static sx_err fill_imports(pass_run *pr, sx_error *er)
         sx_err e = pr->per_image ? image_values(r, pr->first + s, er) : SX_EOK;
         if (e) return e;
         double *d = pr->imports + s * pr->import_len;
-        for (size_t i = 0; i < n; i++) memcpy(d + im[i].off, r->value[im[i].id], im[i].n * sizeof *d);
+        for (size_t i = 0; i < n; i++) copy_import(pr, &im[i], d + im[i].off);
         r->k->from_double(pr->imports_t + s * pr->import_len * r->k->size, d, pr->import_len);
     }
     return SX_EOK;
@@ -289,12 +307,17 @@ static sx_err fold_wave(pass_run *pr, sx_store *st, sx_error *er)
 {
     size_t t = 0;
     for (size_t i = 0; i < pr->count; i++) {
+        uint64_t valid = 0, masked = 0;
         memset(pr->sums, 0, pr->stat_len * sizeof *pr->sums);
-        for (; t < pr->n_task && pr->task[t].image == i; t++) add_to(pr->sums, pr->cells + t * pr->stat_len, pr->stat_len);
-        sx_err e = sx_store_append(st, pr->sums, er);
+        for (; t < pr->n_task && pr->task[t].image == i; t++) {
+            add_to(pr->sums, pr->cells + t * pr->stat_len, pr->stat_len);
+            valid += pr->valid[t];
+            masked += pr->masked[t];
+        }
+        sx_err e = pr->seg ? sx_segment_append(pr->seg, pr->sums, valid, masked, er) : sx_store_append(st, pr->sums, er);
         if (e) return e;
     }
-    return SX_EOK;
+    return pr->seg ? sx_segment_sync(pr->seg, false, er) : SX_EOK;
 }
 
 static sx_err emit_wave(pass_run *pr, sx_error *er)
@@ -348,11 +371,11 @@ static sx_err run_waves(pass_run *pr, size_t from, size_t to, size_t wave_max, s
             return e;
         if (pr->per_image && (e = fill_imports(pr, er))) return e;
         if ((e = sx_pool_for(r->o->pool, pr->n_task, block_task, pr, er))) return e;
-        if (st && (e = fold_wave(pr, st, er))) return e;
+        if ((st || pr->seg) && (e = fold_wave(pr, st, er))) return e;
         if (pr->each && (e = emit_wave(pr, er))) return e;
         for (size_t t = 0; t < pr->n_task; t++) {
             done += pr->task[t].count;
-            if (r->passes_done == 0) {
+            if (r->passes_done == 0 && !pr->seg) {
                 r->res->pixels_valid += pr->valid[t];
                 r->res->pixels_masked += pr->masked[t];
             }
@@ -391,7 +414,8 @@ static sx_err start_pass(pass_run *pr, const sx_id *sum, size_t n_sum, const sx_
 {
     runner *r = pr->r;
     size_t threads = (size_t)sx_pool_threads(r->o->pool);
-    sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, &pr->prog, er);
+    sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, pr->box ? pr->box->count : NULL,
+                           &pr->prog, er);
     if (e) return e;
     pr->stat_len = sx_prog_stat_len(pr->prog);
     pr->import_len = sx_prog_import_len(pr->prog);
@@ -439,6 +463,240 @@ static sx_err do_pass(runner *r, const plan_step *s, sx_error *er)
 done:
     if (e == SX_EDATA) explain(r, &pr, er);
     free_pass(&pr);
+    return e;
+}
+
+/* -- A pass with a run folder: what is on disk is read, the rest is computed, box by box, and stays there ---------------- */
+
+typedef struct kept {
+    const plan_step *s;
+    uint64_t *key;                   /* of every cell of the pass: [sum][combination] */
+    size_t *start, n;                /* first cell of each sum; cells */
+    bool *missing;
+    sx_segment **seg;                /* where found: the segment, the cell in it, its number in `used` */
+    const sx_segment_cell **cell;
+    size_t *use;
+    size_t *bad;                     /* first image with a number that is not finite, or SIZE_MAX */
+    sx_segment **used;               /* distinct segments, a record of each */
+    double **rec;
+    size_t n_used;
+} kept;
+
+static void free_kept(kept *k)
+{
+    for (size_t i = 0; i < k->n_used; i++) {
+        if (k->rec) sx_free(k->rec[i]);
+        sx_segment_rest(k->used[i]);
+    }
+    sx_free(k->key);
+    sx_free(k->start);
+    sx_free(k->missing);
+    sx_free(k->seg);
+    sx_free(k->cell);
+    sx_free(k->use);
+    sx_free(k->bad);
+    sx_free(k->used);
+    sx_free(k->rec);
+}
+
+static sx_err start_kept(runner *r, kept *k, const plan_step *s, sx_error *er)
+{
+    k->s = s;
+    sx_err e = sx_cell_keys(r->p->g, sx_dump_get_info(r->p->d), r->o->use_double, s->id, s->n, &k->key, &k->start, er);
+    if (e) return e;
+    k->n = k->start[s->n];
+    k->missing = sx_calloc(k->n + 1, sizeof *k->missing);
+    k->seg = sx_calloc(k->n + 1, sizeof *k->seg);
+    k->cell = sx_calloc(k->n + 1, sizeof *k->cell);
+    k->use = sx_calloc(k->n + 1, sizeof *k->use);
+    k->bad = sx_calloc(k->n + 1, sizeof *k->bad);
+    k->used = sx_calloc(k->n + 1, sizeof *k->used);
+    k->rec = sx_calloc(k->n + 1, sizeof *k->rec);
+    if (!k->missing || !k->seg || !k->cell || !k->use || !k->bad || !k->used || !k->rec) return sx_nomem(er);
+    return SX_EOK;
+}
+
+/* Looks all cells up; gives how many are missing. */
+static size_t find_cells(runner *r, kept *k)
+{
+    size_t missing = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        k->missing[i] = !sx_keep_find(r->o->keep, k->key[i], r->p->images, &k->seg[i], &k->cell[i]);
+        missing += k->missing[i];
+    }
+    return missing;
+}
+
+static sx_err list_segments(kept *k, sx_error *er)
+{
+    for (size_t i = 0; i < k->n_used; i++) sx_free(k->rec[i]);
+    k->n_used = 0;
+    for (size_t i = 0; i < k->n; i++) {
+        size_t u = 0;
+        if (k->missing[i]) continue;
+        if (i && !k->missing[i - 1] && k->seg[i - 1] == k->seg[i]) u = k->use[i - 1];
+        while (u < k->n_used && k->used[u] != k->seg[i]) u++;
+        k->use[i] = u;
+        if (u < k->n_used) continue;
+        k->used[u] = k->seg[i];
+        if (!(k->rec[u] = sx_malloc((k->seg[i]->len + 1) * sizeof **k->rec))) return sx_nomem(er);
+        k->n_used++;
+    }
+    return SX_EOK;
+}
+
+static bool finite_cell(const double *v, size_t n)
+{
+    for (size_t i = 0; i < n; i++)
+        if (!isfinite(v[i])) return false;
+    return true;
+}
+
+/* Goes through the images of the cells that are there; their records go to the store if there is one. */
+static sx_err load_cells(runner *r, kept *k, sx_store *st, double *record, sx_error *er)
+{
+    sx_segment_record head = {0};
+    sx_err e = list_segments(k, er);
+    for (size_t i = 0; i < k->n; i++) k->bad[i] = SIZE_MAX;
+    for (size_t image = 0; !e && image < r->p->images; image++) {
+        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
+        for (size_t u = 0; !e && u < k->n_used; u++) {
+            e = sx_segment_read(k->used[u], image, k->rec[u], &head, er);
+            if (k->n_used > 100) sx_segment_rest(k->used[u]);
+        }
+        if (!e && st && r->passes_done == 0) {
+            r->res->pixels_valid += head.valid;
+            r->res->pixels_masked += head.masked;
+        }
+        size_t at = 0;
+        for (size_t i = 0; !e && i < k->n; i++) {
+            if (k->missing[i]) continue;
+            const double *v = k->rec[k->use[i]] + k->cell[i]->off;
+            if (st) memcpy(record + at, v, k->cell[i]->len * sizeof *v);
+            if (k->bad[i] == SIZE_MAX && !finite_cell(v, k->cell[i]->len)) k->bad[i] = image;
+            at += k->cell[i]->len;
+        }
+        if (!e && st) e = sx_store_append(st, record, er);
+    }
+    return e;
+}
+
+static sx_err forget_bad(runner *r, kept *k, sx_error *er)
+{
+    sx_err e = load_cells(r, k, NULL, NULL, er);
+    for (size_t i = 0; !e && i < k->n; i++)
+        if (!k->missing[i] && k->bad[i] != SIZE_MAX) sx_keep_forget(r->o->keep, k->key[i]);
+    return e;
+}
+
+/* The cells that sums id[0 .. n-1] (number[i] in the step) have inside the box, in the order of the program's sums. */
+static size_t box_cells(const runner *r, const kept *k, const pass_run *pr, const size_t *number, size_t n,
+                        sx_segment_cell *cell, sx_id *sum, size_t *combo)
+{
+    size_t c = 0;
+    for (size_t i = 0; i < n; i++) {
+        sx_id id = k->s->id[number[i]];
+        sx_axes axes = node(r, id)->axes & SX_SWEEP_MASK;
+        size_t count = sx_box_count(r->p->g, pr->box, axes), len = len_of(r, id) / sx_axes_count(r->p->g, axes);
+        for (size_t j = 0; j < count; j++, c++) {
+            combo[c] = sx_box_full(r->p->g, pr->box, axes, j);
+            sum[c] = id;
+            cell[c] = (sx_segment_cell){k->key[k->start[number[i]] + combo[c]], sx_prog_stat_off(pr->prog, i) + j * len, len};
+        }
+    }
+    return c;
+}
+
+/* One walk over the dump for as many missing cells as form a box. */
+static sx_err fill_box(runner *r, kept *k, sx_error *er)
+{
+    const sx_graph *g = r->p->g;
+    sx_box box = {0};
+    pass_run pr = {.r = r, .box = &box};
+    size_t n = 0, *number = sx_calloc(k->s->n + 1, sizeof *number), *combo = sx_calloc(k->n + 1, sizeof *combo);
+    sx_id *id = sx_calloc(k->s->n + 1, sizeof *id), *sum = sx_calloc(k->n + 1, sizeof *sum);
+    sx_segment_cell *cell = sx_calloc(k->n + 1, sizeof *cell);
+    sx_err e = number && combo && id && sum && cell ? SX_EOK : sx_nomem(er);
+    for (size_t i = 0; !e && i < k->s->n; i++) {
+        bool taken;
+        e = sx_box_take(g, &box, node(r, k->s->id[i])->axes & SX_SWEEP_MASK, k->missing + k->start[i], &taken, er);
+        if (e || !taken) continue;
+        number[n] = i;
+        id[n++] = k->s->id[i];
+    }
+    for (int a = 0; a < sx_graph_axes(g); a++)
+        if (!box.index[a]) box.count[a] = sx_graph_axis_get(g, a)->count;
+    if (e || (e = start_pass(&pr, id, n, NULL, 0, er))) goto done;
+    size_t cells = box_cells(r, k, &pr, number, n, cell, sum, combo), wave_max = most_images(r, pr.stat_len);
+    if ((e = sx_keep_begin(r->o->keep, cell, cells, r->p->images, pr.stat_len, &pr.seg, er))) goto done;
+    size_t found = pr.seg->done;
+    r->res->images_found += found;
+    if (!(e = prepare_imports(&pr, wave_max, er))) e = run_waves(&pr, found, r->p->images, wave_max, NULL, er);
+    r->res->images_new += pr.seg->done - found;
+    if (!e) e = sx_keep_finish(r->o->keep, pr.seg, g, sum, combo, er);
+    r->res->cells_new += cells;
+    r->res->passes++;
+done:
+    if (e == SX_EDATA) explain(r, &pr, er);
+    free_pass(&pr);
+    sx_box_clear(&box);
+    sx_free(number);
+    sx_free(combo);
+    sx_free(id);
+    sx_free(sum);
+    sx_free(cell);
+    return e;
+}
+
+static sx_err note_bad(runner *r, const kept *k, sx_error *er)
+{
+    for (size_t i = 0, s = 0; i < k->n; i++) {
+        while (i >= k->start[s + 1]) s++;
+        if (k->bad[i] == SIZE_MAX) continue;
+        struct sx_bad *b = sx_realloc(r->res->bad, (r->res->n_bad + 1) * sizeof *b);
+        if (!b) return sx_nomem(er);
+        r->res->bad = b;
+        b[r->res->n_bad++] = (struct sx_bad){k->s->id[s], i - k->start[s], k->bad[i]};
+    }
+    return SX_EOK;
+}
+
+static sx_err kept_pass(runner *r, const plan_step *s, sx_error *er)
+{
+    kept k = {0};
+    size_t pass = r->passes_done, len = 0, missing, limit = mem_of(r) / 4 / r->p->info.passes;
+    sx_err e = start_kept(r, &k, s, er);
+    if (e) goto done;
+    for (size_t i = 0; i < s->n; i++) {
+        r->stat_at[s->id[i]] = len;
+        len += len_of(r, s->id[i]);
+    }
+    missing = find_cells(r, &k);
+    if (sx_keep_retries(r->o->keep)) {
+        if ((e = forget_bad(r, &k, er))) goto done;
+        missing = find_cells(r, &k);
+    }
+    r->res->cells_found += k.n - missing;
+    while (missing) {
+        if ((e = fill_box(r, &k, er))) goto done;
+        size_t left = find_cells(r, &k);
+        if (left >= missing) {
+            e = sx_fail(er, SX_EBUG, "a pass has made nothing ready");
+            goto done;
+        }
+        missing = left;
+    }
+    r->record[pass] = sx_calloc(len + 1, sizeof(double));
+    if (!r->record[pass]) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    if ((e = sx_store_new(len, limit, &r->store[pass], er)) ||
+        (e = load_cells(r, &k, r->store[pass], r->record[pass], er)) || (e = note_bad(r, &k, er)))
+        goto done;
+    r->passes_done++;
+done:
+    free_kept(&k);
     return e;
 }
 
@@ -602,13 +860,13 @@ sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *
         goto done;
     }
     r.res->n_out = p->n_out;
-    r.res->passes = p->info.passes;
+    r.res->passes = o->keep ? 0 : p->info.passes;
     for (size_t i = 0; !e && i < p->n_step; i++) {
         const plan_step *s = &p->step[i];
         switch (s->kind) {
         case STEP_VALUES: e = compute_values(&r, s, er); break;
         case STEP_IMAGES: e = sum_images(&r, s, er); break;
-        case STEP_PASS: e = do_pass(&r, s, er); break;
+        case STEP_PASS: e = o->keep ? kept_pass(&r, s, er) : do_pass(&r, s, er); break;
         case STEP_MAP: map = s; break;
         }
     }
@@ -629,5 +887,6 @@ void sx_result_free(sx_result *r)
     if (!r) return;
     for (size_t i = 0; r->out && i < r->n_out; i++) sx_free(r->out[i].v);
     sx_free(r->out);
+    sx_free(r->bad);
     sx_free(r);
 }

@@ -13,6 +13,9 @@ local usage = {
   info = "segx info DUMP [--json]",
   verify = "segx verify DUMP",
   plan = "segx plan SCRIPT [args]",
+  ls = "segx ls [FOLDER]",
+  show = "segx show RUN [--top N] [--by COLUMN] [--format csv|json|md|text]",
+  diff = "segx diff RUN RUN",
   doc = "segx doc [TOPIC]",
   doctor = "segx doctor",
 }
@@ -106,6 +109,65 @@ function cli.plan(args)
     error(e, 0)
   end
   return 0
+end
+
+-- -- ls, show, diff: run folders ------------------------------------------------------------------
+
+--- segx ls [FOLDER]: the run folders below it (default: here).
+function cli.ls(args)
+  local words = arguments("ls", args, {}, math.min(#args, 1))
+  local text = require("segx.runs").list(words[1] or ".")
+  if not text then
+    errors.raise("file", ("no run folders below %s"):format(words[1] or "here"),
+      'a sweep with out = "runs/x" makes one')
+  end
+  print(text)
+  return 0
+end
+
+-- Takes --name VALUE and --name=VALUE of the given names out of args.
+local function take_values(command, args, names)
+  local rest, given, i = {}, {}, 1
+  while i <= #args do
+    local name, value = args[i]:match "^%-%-([%w-]+)=(.*)$"
+    name = name or args[i]:match "^%-%-([%w-]+)$"
+    if name and names[name] then
+      if not value then
+        i = i + 1
+        value = args[i] or misuse(command, ("--%s wants a value"):format(name))
+      end
+      given[name] = value
+    else
+      rest[#rest + 1] = args[i]
+    end
+    i = i + 1
+  end
+  return rest, given
+end
+
+--- segx show RUN: its rows, as they are or the best by a column.
+function cli.show(args)
+  local rest, o = take_values("show", args, {top = true, by = true, format = true})
+  local words = arguments("show", rest, {}, 1)
+  if o.top then
+    o.top = math.tointeger(tonumber(o.top)) or misuse("show", "--top wants a whole number")
+    if o.top < 1 then misuse("show", "--top wants a whole number from 1") end
+  end
+  local runs, known = require "segx.runs", false
+  for _, f in ipairs(runs.formats) do known = known or o.format == nil or f == o.format end
+  if not known then
+    misuse("show", ("--format wants %s, got '%s'"):format(table.concat(runs.formats, ", "), o.format))
+  end
+  print(runs.show(words[1], o))
+  return 0
+end
+
+--- segx diff RUN RUN: exit status 1 if rows differ.
+function cli.diff(args)
+  if #args ~= 2 then misuse("diff", "expected two run folders") end
+  local text, differ = require("segx.runs").diff(args[1], args[2])
+  print(text)
+  return differ and 1 or 0
 end
 
 -- -- doc ------------------------------------------------------------------------------------------

@@ -218,13 +218,15 @@ local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
 local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa",
-  "intervals", "level", "groups", "seed"}
+  "intervals", "level", "groups", "seed",
+  "out"}
 
 --- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa, intervals, level,
---- groups, seed}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
+--- groups, seed, out}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
 --- excepted, which need the confusion matrices). intervals: number of bootstrap resamples (1000), or
 --- false for none; level: 0.95; groups: a name or number per image, images of one group (a patient)
---- are drawn together; seed: 0.
+--- are drawn together; seed: 0. out: a folder that keeps all
+--- sums, so that the same line goes on where it was stopped (segx/run.lua).
 function sweep.sweep(o)
   if type(o) ~= "table" then errors.misuse("sweep: expected {dump = d, loss = loss}") end
   errors.check_keys("sweep", "option", o, options)
@@ -239,6 +241,10 @@ function sweep.sweep(o)
       isa = o.isa},
     intervals = rank.options(o, o.dump:info().n),
   }, Sweep)
+  if o.out ~= nil and (type(o.out) ~= "string" or o.out == "") then
+    errors.misuse("sweep: out is the path of a folder")
+  end
+  self.out = o.out
   self.traced = self.loss:trace(self.dump)
   self.columns = {}
   local want = o.want or {"value"}
@@ -383,11 +389,9 @@ end
 --- Set by `segx plan`: called instead of running.
 sweep.instead_of_running = nil
 
---- Evaluates all configurations; returns a Result.
-function Sweep:run()
-  if sweep.instead_of_running then sweep.instead_of_running(self) end
+local function evaluate(self, opts)
   local list, place = wanted_tensors(self.columns)
-  local dense, stats = core.eval(self.dump, list, self.opts)
+  local dense, stats = core.eval(self.dump, list, opts)
   local flat = {}
   for i, t in ipairs(dense) do flat[i] = tensor.flat(t) end
   local count = self:count()
@@ -399,6 +403,13 @@ function Sweep:run()
   end
   return result.new {columns = columns, count = count, n_axes = n_axes, positions = positions,
     loss = self.loss, stats = stats}
+end
+
+--- Evaluates all configurations; returns a Result.
+function Sweep:run()
+  if sweep.instead_of_running then sweep.instead_of_running(self) end
+  if not self.out then return evaluate(self, self.opts) end
+  return require("segx.run").run(self, self.out, function(opts) return evaluate(self, opts) end)
 end
 
 return sweep
