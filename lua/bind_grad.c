@@ -64,7 +64,7 @@ static int core_poke(lua_State *L)
     return 1;
 }
 
-/* -- Streaming to a file ------------------------------------------------------------------------- */
+/* -- Streaming to a file ---------------------------------------------------------------------- */
 
 static void free_plan(void *p) { sx_plan_free(p); }
 static void free_result(void *p) { sx_result_free(p); }

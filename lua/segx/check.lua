@@ -14,7 +14,7 @@ errors.own()
 local check = {}
 local IGNORED = 255
 
--- -- The dumps ------------------------------------------------------------------------------------
+-- -- The dumps -----------------------------------------------------------------------------------
 
 -- Made-up numbers in (0, 1): minimal standard generator.
 local function generator(seed)
@@ -81,7 +81,7 @@ local function adversarial_pixels(C)
   return {list, second}
 end
 
--- -- Differences ----------------------------------------------------------------------------------
+-- -- Differences ---------------------------------------------------------------------------------
 
 local h = 1e-3
 
@@ -153,7 +153,7 @@ local function compare(r, loss, which, pixels, names, tolerance)
   end
 end
 
--- -- The method -----------------------------------------------------------------------------------
+-- -- The method ----------------------------------------------------------------------------------
 
 local Check = {__name = "segx.Check"}
 

@@ -30,7 +30,7 @@ local grad = {}
 local Loss = losses.Loss
 local ratio = tensor.ratio
 
--- -- Gradients as tensors -------------------------------------------------------------------------
+-- -- Gradients as tensors ------------------------------------------------------------------------
 
 --- Derivative of y (summed over its images, classes and pixels; or a loss) by x: d.logits, a sweep
 --- axis, or numbers that core.leaf gave a name. A tensor again, with the axes of x and y's sweeps.
@@ -86,7 +86,7 @@ local function parts_of(sums)
   return ratio(s, s:sum("class"), 0)
 end
 
--- -- Files and single images ----------------------------------------------------------------------
+-- -- Files and single images ---------------------------------------------------------------------
 
 --- Gradient of the loss with respect to the logits of image i (from 1): a dense tensor {class, y,
 --- x}, with the sweep axes in front where there are any. opts: precision, threads, mem, unit. Two
@@ -128,7 +128,7 @@ function Loss:write_grad(d, path, opts)
     precision = opts.precision, threads = opts.threads, mem = opts.mem})
 end
 
--- -- Hardest pixels -------------------------------------------------------------------------------
+-- -- Hardest pixels ------------------------------------------------------------------------------
 
 -- 64 sizes, as multiples of the mean size. The quantile of the hardest 1 % cannot lie above 100.
 local levels = {}
@@ -158,7 +158,7 @@ local function share_of_hardest(part, n, total, count, mass)
   return (mass[1] + (total - mass[1]) * (k - count[1]) / (n - count[1])) / total
 end
 
--- -- The report -----------------------------------------------------------------------------------
+-- -- The report ----------------------------------------------------------------------------------
 
 local Report = {__name = "segx.Gradients"}
 Report.__index = Report
@@ -320,7 +320,7 @@ Report.__tostring = function(r)
   return table.concat(out, "\n")
 end
 
--- -- Shares against a control ---------------------------------------------------------------------
+-- -- Shares against a control --------------------------------------------------------------------
 
 local Shares = {__name = "segx.Shares"}
 Shares.__index = Shares
@@ -400,7 +400,7 @@ end
 --- As text with bars of this width: print(r:bars(8)).
 function Shares:bars(width) return Shares.text(self, width) end
 
--- -- Two losses -----------------------------------------------------------------------------------
+-- -- Two losses ----------------------------------------------------------------------------------
 
 local function cosine_of(dot, a, b) return a > 0 and b > 0 and dot / math.sqrt(a * b) or 0 / 0 end
 
@@ -448,7 +448,7 @@ function Loss:cosine(d, other, opts)
   return r
 end
 
--- -- Columns of sweeps ----------------------------------------------------------------------------
+-- -- Columns of sweeps ---------------------------------------------------------------------------
 
 grad.column_names = {"grad.share", "grad.energy", "grad.l1", "grad.l2", "grad.cosine"}
 

@@ -54,7 +54,7 @@ for _, name in ipairs(sorted(golden)) do
   end)
 end
 
--- -- Against differences --------------------------------------------------------------------------
+-- -- Against differences -------------------------------------------------------------------------
 
 for _, def in ipairs(L.list()) do
   test("check of " .. def.name, function()
@@ -142,7 +142,7 @@ test "one channel: a sigmoid, seen as two logits 0 and x" (function()
   near(g, {-sigmoid(1.5), 1 - sigmoid(-2), sigmoid(1.5), sigmoid(-2) - 1}, 1e-14)
 end)
 
--- -- Closed forms ---------------------------------------------------------------------------------
+-- -- Closed forms --------------------------------------------------------------------------------
 
 test "size of the focal gradient: 2 w u^(g+1) (1 + g pt ce / u)" (function()
   local d, logits, labels = F.random(5, 2, 4, 5, 6)
@@ -182,7 +182,7 @@ test "softmax gradients sum to 0 over channels" (function()
   end
 end)
 
--- -- segx.grad ------------------------------------------------------------------------------------
+-- -- segx.grad -----------------------------------------------------------------------------------
 
 local function slope(f, x, h)
   return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h)
@@ -255,7 +255,7 @@ test "wrong use" (function()
   throws("unknown", function() L.ce{}:gradients(d, {want = {"shares"}}) end)
 end)
 
--- -- Passes ---------------------------------------------------------------------------------------
+-- -- Passes --------------------------------------------------------------------------------------
 
 local function passes(loss, d, want)
   local sw = segx.sweep {dump = d, loss = loss, want = want}
@@ -286,7 +286,7 @@ test "what is free: class weights, and mixes in the energy" (function()
   eq(free(mix * L.dice{} + (1 - mix) * L.focal{}, {"grad.share"}), {})
 end)
 
--- -- Reports --------------------------------------------------------------------------------------
+-- -- Reports -------------------------------------------------------------------------------------
 
 -- Shares and the like from the plane itself.
 local function by_hand(loss, d, labels)
@@ -440,7 +440,7 @@ test "same bits for any number of threads and any company" (function()
   end
 end)
 
--- -- Curve ----------------------------------------------------------------------------------------
+-- -- Curve ---------------------------------------------------------------------------------------
 
 test "curve: focal against its formula, histogram of the dump" (function()
   local d = F.T2()
@@ -460,7 +460,7 @@ test "curve: focal against its formula, histogram of the dump" (function()
   throws("bins", function() L.ce{}:curve {bins = 1} end)
 end)
 
--- -- Files ----------------------------------------------------------------------------------------
+-- -- Files ---------------------------------------------------------------------------------------
 
 test "write_grad writes what grad gives" (function()
   local d = F.random(12, 3, 3, 4, 5)
@@ -480,7 +480,7 @@ test "write_grad writes what grad gives" (function()
   eq(missing.code, "file")
 end)
 
--- -- Real dumps -----------------------------------------------------------------------------------
+-- -- Real dumps ----------------------------------------------------------------------------------
 
 -- Norms of the gradient by all logits of the valid pixels, computed with numpy from the closed forms.
 local norms = {
