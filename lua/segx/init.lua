@@ -17,12 +17,13 @@ local segx = {version = core.version}
 -- Sub-modules by the name they have here.
 local modules = {
   loss = "segx.losses", axis = "segx.axis", weights = "segx.weights", metrics = "segx.metrics",
-  format = "segx.format",
+  format = "segx.format", stat = "segx.stat",
   errors = "segx.errors", cli = "segx.cli",
 }
 
 -- Names that live in another module.
-local members = {sweep = {"segx.sweep", "sweep"}, grad = {"segx.grad", "grad"}}
+local members = {sweep = {"segx.sweep", "sweep"}, grad = {"segx.grad", "grad"},
+  search = {"segx.search", "search"}, read_results = {"segx.result", "read"}}
 
 -- -- Dumps ----------------------------------------------------------------------------------------
 

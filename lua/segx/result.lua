@@ -290,7 +290,7 @@ local function levels(values, rows)
     end
   end
   local level = {}
-  if #distinct <= math.max(2, #rows // 4) or type(distinct[1]) ~= "number" then
+  if 2 * #distinct <= #rows or type(distinct[1]) ~= "number" then
     for _, r in ipairs(rows) do level[r] = values[r] end
     return level, #distinct
   end
