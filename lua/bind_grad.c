@@ -74,7 +74,7 @@ static sx_err emit(void *arg, size_t image, size_t out, const double *v, size_t 
 {
     (void)out;
     (void)n;
-    return sx_dump_write_array(arg, image, v, er);
+    return arg ? sx_dump_write_array(arg, image, v, er) : SX_EOK;
 }
 
 /* Value of an option: of the table at idx, else of the program. Pushed. */
@@ -118,7 +118,7 @@ static void check_shape(lua_State *L, const sxl_tensor *t, const sxl_dump *d)
 
 /* core.write_planes(d, t, path, {name =, dtype = "float16"|"float32"|"float64", gzip =, scale =,
  * source =, precision =, threads =, mem =}): t {image, class, pixel} as an array in a new file,
- * image by image. */
+ * image by image. path nil: computed and dropped, for timing. */
 static int core_write_planes(lua_State *L)
 {
     static const char *const known[] = {"name",      "dtype",   "gzip", "scale", "source",
@@ -130,7 +130,7 @@ static int core_write_planes(lua_State *L)
     luaL_checkstack(L, 20, NULL);
     sxl_dump *d = sxl_check_dump(L, 1);
     const sxl_tensor *t = sxl_check_tensor(L, 2, "write");
-    if (lua_type(L, 3) != LUA_TSTRING) sxl_misuse(L, NULL, "write: a path expected");
+    if (!lua_isnil(L, 3) && lua_type(L, 3) != LUA_TSTRING) sxl_misuse(L, NULL, "write: a path expected");
     luaL_checktype(L, 4, LUA_TTABLE);
     sxl_check_keys(L, 4, "write", known);
     check_shape(L, t, d);
@@ -157,7 +157,7 @@ static int core_write_planes(lua_State *L)
     sx_dump_writer *w = NULL;
     if (sx_plan_new(s->g, d->d, d->slot, &t->id, 1, SX_EACH_IMAGE, &p, &er)) sxl_raise(L, &er);
     plan->p = p;
-    if (sx_dump_create(lua_tostring(L, 3), &o, &w, &er)) sxl_raise(L, &er);
+    if (lua_isstring(L, 3) && sx_dump_create(lua_tostring(L, 3), &o, &w, &er)) sxl_raise(L, &er);
     writer->p = w;
     run.emit = emit;
     run.emit_arg = w;
@@ -172,7 +172,7 @@ static int core_write_planes(lua_State *L)
         sxl_raise(L, &er);
     }
     writer->p = NULL;
-    if (sx_dump_finish(w, &er)) sxl_raise(L, &er);
+    if (w && sx_dump_finish(w, &er)) sxl_raise(L, &er);
     lua_pushinteger(L, (lua_Integer)sx_plan_get_info(p)->passes + 1);
     return 1;
 }

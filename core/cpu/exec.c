@@ -201,7 +201,7 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     return odd ? check_finite(r, er) : SX_EOK;
 }
 
-/* Where tgt leaves exp(x - m'): in the plane of its one user p or q, or, for both, in one of its own behind the rows. */
+/* Where tgt leaves exp(x - m'): in the plane of its one user p or dir, or, for both, in one of its own behind the rows. */
 static void *plane_of(const run *r, sx_id tgt, size_t k)
 {
     const val *v = &r->p->val[tgt], *pl = v->plane == tgt ? v : &r->p->val[v->plane];
@@ -350,7 +350,7 @@ static sx_err step(const run *r, const ins *in, size_t k, sx_error *er)
     case SX_OP_pt:
     case SX_OP_logu: r->k->tgt_row(in->op, d, x, P, n); break;
     case SX_OP_p:
-    case SX_OP_q: r->k->tgt_soft(in->op, d, exp_plane(r, in, k), x, &r->lab, P, n); break;
+    case SX_OP_dir: r->k->tgt_soft(in->op, d, exp_plane(r, in, k), x, &r->lab, P, n); break;
     case SX_OP_basis: run_basis(r, in, k); break;
     case SX_OP_powb: run_powb(r, in, k); break;
     case SX_OP_psum:

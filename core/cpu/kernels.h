@@ -13,6 +13,7 @@
 
 #define SX_TILE 256            /* pixels of a logical tile: the unit of float sums (decisions 13) */
 #define SX_LANES 16
+#define SX_STAGE (2 * SX_TILE)    /* pixels staged at once, at most */
 
 /* Labels of one stage. */
 typedef struct sx_lab {

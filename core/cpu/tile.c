@@ -142,7 +142,7 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             v->axes = gr->axes;
             v->rows = rows_of(p, id);
             if (nd->op == SX_OP_field) p->fields |= 1u << (nd->attr & 31);
-            if (nd->op == SX_OP_p || nd->op == SX_OP_q) {   /* exp(x - m') goes to its one user, else to tgt itself */
+            if (nd->op == SX_OP_p || nd->op == SX_OP_dir) {   /* exp(x - m') goes to its one user, else to tgt itself */
                 val *state = &p->val[nd->arg[0]];
                 if (state->plane) state->rows = SX_TGT_ROWS + p->classes;
                 state->plane = state->plane ? nd->arg[0] : id;
@@ -236,7 +236,7 @@ static sx_err place_all(sx_prog *p, sx_error *er)
         const ins *in = &p->ins[i];
         if (p->val[in->id].kind != V_NONE && !p->val[in->id].outside && !p->val[in->id].placed && in->op != SX_OP_NONE) {
             place_value(p, &pl, in->id);
-            sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p or q finishes */
+            sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p or dir finishes */
             if (plane && plane != in->id) place_value(p, &pl, plane);
         }
         for (size_t j = 0; j < pl.n_live; j++) {
@@ -334,7 +334,7 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
     p->info = info;
     p->classes = info->classes;
     for (int a = 0; a < sx_graph_axes(g); a++) p->axis_count[a] = counts ? counts[a] : sx_graph_axis_get(g, a)->count;
-    p->P = p->classes <= 8 ? 2 * SX_TILE : SX_TILE;
+    p->P = p->classes <= 8 ? SX_STAGE : SX_TILE;
     p->arena = sx_arena_new();
     p->val = sx_calloc(sx_graph_size(g) + 1, sizeof *p->val);
     p->stat_off = sx_calloc(n_sum + 1, sizeof *p->stat_off);

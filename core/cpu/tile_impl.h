@@ -16,7 +16,7 @@ typedef struct val {
     sx_axes axes;              /* its sweep axes */
     size_t off, step, size;    /* in elements */
     size_t rows;
-    sx_id plane;               /* tgt: the p or q node whose plane it fills; itself when both; 0 when none */
+    sx_id plane;               /* tgt: the p or dir node whose plane it fills; itself when both; 0 when none */
 } val;
 
 typedef struct ins {

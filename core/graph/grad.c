@@ -130,16 +130,20 @@ static sx_id of_tgt(tape *t, sx_op op, sx_id tgt) { return mk(t, op, tgt, 0, 0);
 
 /* D: 1 at the label, -q elsewhere. Every value of the family that has no class axis has the derivative (a number per pixel) * D,
  * so tgt collects that number and D is computed once, whatever the loss and however many configurations share it. */
-static sx_id direction(tape *t, sx_id tgt)
-{
-    sx_id hot = mk(t, SX_OP_onehot, node(t, tgt)->arg[1], 0, 0);
-    return WHERE(hot, K(1), NEG(of_tgt(t, SX_OP_q, tgt)));
-}
+static sx_id direction(tape *t, sx_id tgt) { return of_tgt(t, SX_OP_dir, tgt); }
 
 static sx_id softmax_back(tape *t, sx_id s, sx_id G, const sx_node *n)
 {
     G = with_axis(t, G, n, SX_AX_C);
     return MUL(s, SUB(G, mk(t, SX_OP_csum, MUL(G, s), 0, 0)));
+}
+
+/* p is a softmax; D is minus one, q, over the other classes (and a constant at the label). */
+static sx_id soft(tape *t, sx_id id, sx_id G, const sx_node *n)
+{
+    if (n->op == SX_OP_p) return softmax_back(t, id, G, n);
+    sx_id hot = mk(t, SX_OP_onehot, node(t, n->arg[0])->arg[1], 0, 0);
+    return NEG(softmax_back(t, WHERE(hot, K(0), NEG(id)), G, n));
 }
 
 /* The factor of D that a value of the family gets from its gradient G: d ce = -u D, d p_t = p_t u D, d u = -p_t u D, d log u =
@@ -259,9 +263,9 @@ static void back(tape *t, sx_id id)
     case SX_CL_TROW:
         if (t->dep[n->arg[0]]) add_to(t, n->arg[0], sum_to(t, family(t, id, G), n, 0, node(t, n->arg[0])->axes));
         return;
-    case SX_CL_TSOFT: {                            /* p, and q among the others */
+    case SX_CL_TSOFT: {
         sx_id x = node(t, n->arg[0])->arg[0];
-        if (t->dep[x]) add_to(t, x, sum_to(t, softmax_back(t, id, G, n), n, 0, node(t, x)->axes));
+        if (t->dep[x]) add_to(t, x, sum_to(t, soft(t, id, G, n), n, 0, node(t, x)->axes));
         return;
     }
     case SX_CL_TGT:

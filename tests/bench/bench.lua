@@ -40,12 +40,18 @@ for k = 1, 5 do
 end
 local alpha = A.vectors("alpha", alphas)
 
-local function time(loss, reps)
+-- gradient: the value and every logit's derivative, written to memory (as float64)
+local function time(loss, reps, gradient)
   local t, times = {loss:tensor(d)}, {}
-  core.eval(d, t)
+  local g = gradient and core.grad(t[1], d.logits)
+  local function work()
+    core.eval(d, t)
+    if g then core.write_planes(d, g, nil, {}) end
+  end
+  work()
   for i = 1, reps do
     local start = core.clock()
-    core.eval(d, t)
+    work()
     times[i] = (core.clock() - start) * 1e3
   end
   table.sort(times)
@@ -53,7 +59,7 @@ local function time(loss, reps)
 end
 
 local function line(what, loss, reps, ...)
-  local low, mid = time(loss, reps)
+  local low, mid = time(loss, reps, what:find("gradient", 1, true))
   io.write(("| %-34s | %8.2f | %8.2f |"):format(what, low, mid))
   for _, name in ipairs {...} do
     local best = rival(name)
@@ -76,4 +82,8 @@ local quarter = L.focal {gamma = A.lin("gamma", 0, 4.75, 20), weight = alpha}
 local any = L.focal {gamma = A.lin("gamma_any", 0, 5, 20), weight = alpha}
 local q = line("100 settings, quarter gammas", quarter, 5)
 local a = line("100 settings, any gammas; loop, sums", any, 5, "sweep100 loop", "sweep100 per-class sums")
+line("cross entropy and gradient", L.ce {weight = weights, reduction = "weighted_mean"}, 5, "ce+grad")
+line("focal and gradient", focal, 5, "focal+grad")
+line("Dice and gradient", dice, 5, "dice+grad")
+line("Dice + focal and gradient", 0.5 * focal + 0.5 * dice, 5, "dice_focal+grad")
 print(("100 settings against one: %.2fx (quarter gammas), %.2fx (any)"):format(q / one, a / one))
