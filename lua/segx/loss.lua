@@ -24,6 +24,7 @@ local tensor = require "segx.tensor"
 local axis = require "segx.axis"
 local weights = require "segx.weights"
 local trace = require "segx.trace"
+local stat = require "segx.stat"
 errors.own()
 
 local L = {}
@@ -525,12 +526,29 @@ local function number_or_tensor(r)
   return r
 end
 
+-- Is the loss a mean over images, without sweep axes?
+local function by_image(all)
+  for _, p in ipairs(all.parts) do
+    if p.unit ~= "image" then return false end
+  end
+  return all.images and #all.images:sweep_axes() == 0
+end
+
+-- {lo, hi} of 95 % over images, or nil: where some images count for nothing the value is no plain
+-- mean of them, and with one image there is no interval.
+local function image_interval(value, images)
+  local mean, lo, hi = stat.interval {kind = "mean", x = images}
+  if lo ~= lo or math.abs(mean - value) > 1e-12 * math.abs(value) then return nil end
+  return {lo, hi}
+end
+
 local eval_options = {"precision", "threads", "mem", "unit", "progress", "mode", "isa"}
 
 --- Evaluates in one go. opts: precision = "single" | "double", threads, mem, unit (overrides the
 --- terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
 --- are any), per_class and share (by class name or 0-based id), empty, parts (list of {label, text,
---- factor, value, per_class, share}), stats.
+--- factor, value, per_class, share}), stats; for unit = "image" also images (value of each) and
+--- interval ({lo, hi}: 95 % over images, bootstrap).
 function Loss:eval(d, opts)
   opts = opts or {}
   errors.check_keys("eval", "option", opts, eval_options)
@@ -551,6 +569,10 @@ function Loss:eval(d, opts)
   for _, owner in ipairs {r, table.unpack(r.parts)} do
     for _, key in ipairs {"value", "per_class", "share", "empty"} do want(owner, key) end
   end
+  if by_image(all) then
+    r.images = all.images
+    want(r, "images")
+  end
   local results, stats = core.eval(d, wanted,
     {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress,
       isa = opts.isa})
@@ -559,6 +581,9 @@ function Loss:eval(d, opts)
     slot[1][slot[2]] = (is_vector_key and class_values or number_or_tensor)(results[i], names)
   end
   if type(r.empty) == "number" then r.empty = r.empty > 0 end
+  if type(r.images) == "number" then r.images = {r.images} end      -- one image
+  if tensor.is(r.images) then r.images = r.images:totable() end
+  r.interval = r.images and image_interval(r.value, r.images)
   r.stats = stats
   return setmetatable(r, Result)
 end
@@ -609,7 +634,9 @@ Result.__tostring = function(r)
     out[2] = "value over the sweep axes: " .. tostring(r.value)
     return table.concat(out, "\n")
   end
-  out[2] = "value  " .. format.number(r.value) .. (r.empty and "  (nothing was counted)" or "")
+  local range = r.interval and ("  [%.4g, %.4g] over images"):format(table.unpack(r.interval)) or ""
+  out[2] = "value  " .. format.number(r.value) .. range
+    .. (r.empty and "  (nothing was counted)" or "")
   if #r.parts > 1 then out[#out + 1] = parts_table(r) end
   if r.per_class then out[#out + 1] = class_table(r) end
   return table.concat(out, "\n")

@@ -860,6 +860,7 @@ end
 
 -- No intervals here.
 core.stats = {kendall = kendall, spearman = spearman, interval = function(o)
+  if o.kind == "mean" then return 0 / 0, 0 / 0, 0 / 0 end
   local f = o.kind == "kendall" and kendall or spearman
   return f(o.x, o.y) - (o.minus and f(o.minus, o.y) or 0), 0 / 0, 0 / 0
 end}

@@ -98,3 +98,12 @@ test "sweeps: the interval, and the paired difference with the control" (functio
   throws("number of resamples", sweep, {loss = loss, intervals = 0})
   throws("between 0 and 1", sweep, {loss = loss, level = 95})
 end)
+
+test "the value of a loss by images has an interval" (function()
+  local r = L.dice {unit = "image"}:eval(R, {precision = "double"})
+  local v, lo, hi = stat.interval {x = r.images}
+  near(v, r.value, 1e-12)
+  eq(r.interval, {lo, hi})
+  ok(tostring(r):find "over images", tostring(r))
+  eq(L.dice {}:eval(R).interval, nil)
+end)
