@@ -22,8 +22,8 @@ static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static void hint(sx_error *er)
 {
     sx_hint(er, "segx was built with HDF5 %d.%d.%d, %s; install that again (Debian 12: apt install "
-            "libhdf5-103-1; elsewhere: libhdf5-dev), or build segx anew", H5_VERS_MAJOR, H5_VERS_MINOR,
-            H5_VERS_RELEASE, SX_HDF5_FILE);
+            "libhdf5-103-1; elsewhere: libhdf5-dev), or build segx anew", H5_VERS_MAJOR,
+            H5_VERS_MINOR, H5_VERS_RELEASE, SX_HDF5_FILE);
 }
 
 /* C has no cast from an object's address to a function's: the bytes are copied. */
@@ -45,8 +45,8 @@ static sx_err check_version(void *lib, const char *name, sx_error *er)
         return SX_EFILE;
     }
     if (v[0] != H5_VERS_MAJOR || v[1] != H5_VERS_MINOR) {
-        sx_fail(er, SX_EFILE, "%s is HDF5 %u.%u.%u, but segx was built for %d.%d", name, v[0], v[1], v[2],
-                H5_VERS_MAJOR, H5_VERS_MINOR);
+        sx_fail(er, SX_EFILE, "%s is HDF5 %u.%u.%u, but segx was built for %d.%d", name, v[0], v[1],
+                v[2], H5_VERS_MAJOR, H5_VERS_MINOR);
         hint(er);
         return SX_EFILE;
     }

@@ -1,13 +1,14 @@
 /*
- * h5lib.h: the HDF5 library, opened when the first dump is. Linked, it and the forty libraries behind it
- * (curl, TLS, Kerberos ...) would take longer to load than a short script takes to run.
+ * h5lib.h: the HDF5 library, opened when the first dump is. Linked, it and the forty libraries
+ * behind it (curl, TLS, Kerberos ...) would take longer to load than a short script takes to run.
  *
- * The only place that includes hdf5.h. After sx_h5_load every H5 name of the lists below means the
- * function or variable that was found; any other H5 name fails to link: add it to both lists. Nothing
- * of HDF5 may be called before sx_h5_load has returned SX_OK; it may be called by any thread.
+ * The only place that includes hdf5.h. After sx_h5_load the H5 names of the lists below mean what
+ * was found in the library; any other fails to link: add it to both lists. Nothing of HDF5 may be
+ * called before sx_h5_load has returned SX_EOK; that one may be called by any thread.
  *
- * The table sx_h5 is one for the process, as the library is: written once, never taken back (HDF5 runs
- * code of its own at exit).
+ * The table sx_h5 is one for the process, as the library is: written once, never taken back (HDF5
+ * runs code of its own at exit). A program that links HDF5 as well must be compiled with -fPIC:
+ * else the linker moves HDF5's variables into the program and the table gets the dead originals.
  */
 #ifndef SX_DUMP_H5LIB_H
 #define SX_DUMP_H5LIB_H
@@ -19,9 +20,10 @@
 
 #include "base/base.h"
 
-/* H5Dchunk_iter is not in every release of 1.10 and 1.12: NULL where the headers know it and the library
- * does not. */
-#if H5_VERSION_GE(1, 14, 0) || (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE >= 3) || \
+/* H5Dchunk_iter is not in every release of 1.10 and 1.12: NULL where the headers know it and the
+ * library does not. */
+#if H5_VERSION_GE(1, 14, 0) ||                                                 \
+    (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 12 && H5_VERS_RELEASE >= 3) ||     \
     (H5_VERS_MAJOR == 1 && H5_VERS_MINOR == 10 && H5_VERS_RELEASE >= 10)
 #define SX_H5_HAS_CHUNK_ITER 1
 #define SX_H5_OPTIONAL(X) X(Dchunk_iter)

@@ -1,5 +1,5 @@
-/* Opening the HDF5 library: not before it is needed, once, and what is said when it is not right. This
- * program must not link HDF5. */
+/* Opening the HDF5 library: not before it is needed, once, and what is said when it is not right.
+ * This program must not link HDF5. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -43,7 +43,8 @@ static void on_demand(void **state)
     sx_error er;
     sx_dump *d = NULL;
     assert_false(in_memory("libhdf5"));
-    assert_int_equal(sx_dump_memory("z", z, SX_F32, y, SX_U8, 1, 2, dims, 1, NULL, &d, &er), SX_EOK);
+    assert_int_equal(sx_dump_memory("z", z, SX_F32, y, SX_U8, 1, 2, dims, 1, NULL, &d, &er),
+                     SX_EOK);
     sx_dump_close(d);
     assert_false(in_memory("libhdf5"));
     pthread_t t[4];
@@ -90,7 +91,8 @@ static void none_of_them(void **state)
 {
     (void)state;
     const char *const nowhere[] = {"/nowhere/libhdf5.so.1.2.3", "libhdf5_nowhere.so.1"};
-    refused(nowhere, 2, "the HDF5 library cannot be opened: /nowhere/libhdf5.so.1.2.3: ", "libhdf5-103-1");
+    refused(nowhere, 2, "the HDF5 library cannot be opened: /nowhere/libhdf5.so.1.2.3: ",
+            "libhdf5-103-1");
     const char *const no_library[] = {"/dev/null"};
     refused(no_library, 1, "the HDF5 library cannot be opened: /dev/null: ", "libhdf5-dev");
 }
