@@ -109,7 +109,7 @@ static bool commutes(sx_op op)
 /* The node as written: no rewriting. */
 static sx_id raw(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx_error *er)
 {
-    if (commutes(op) && get(g, a)->hash > get(g, b)->hash) {
+    if (commutes(op) && get(g, a)->form > get(g, b)->form) {
         sx_id t = a;
         a = b;
         b = t;

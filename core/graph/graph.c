@@ -114,6 +114,18 @@ static uint64_t content_hash(const sx_graph *g, const sx_node *n)
     return h;
 }
 
+/* The same without what a user may sweep. Factors are put in this order, so that a product of three is the same two
+ * multiplications whatever the values, the number of configurations and the other columns (decisions 10). */
+static uint64_t form_of(const sx_graph *g, const sx_node *n)
+{
+    const char *op = sx_op_name((sx_op)n->op);
+    uint64_t h = sx_hash64(op, strlen(op), 1);
+    for (int i = 0; i < n->n_arg; i++) h = mix(h, g->node[n->arg[i]]->form);
+    if (n->op == SX_OP_data) return mix(h, n->axes & (SX_AX_C | SX_AX_L));
+    h = mix(h, (uint64_t)n->attr);
+    return n->name ? sx_hash64(n->name, strlen(n->name), h) : h;
+}
+
 static bool same_node(const sx_node *a, const sx_node *b)
 {
     return a->op == b->op && a->hash == b->hash && a->axes == b->axes && a->dump == b->dump && a->attr == b->attr &&
@@ -141,6 +153,7 @@ static bool grow_table(sx_graph *g)
 sx_id sx_graph_intern(sx_graph *g, sx_node *n, sx_error *er)
 {
     n->hash = content_hash(g, n);
+    n->form = form_of(g, n);
     size_t i = n->hash & (g->table_size - 1);
     for (; g->table[i]; i = (i + 1) & (g->table_size - 1))
         if (same_node(g->node[g->table[i]], n)) return g->table[i];

@@ -79,6 +79,7 @@ typedef struct sx_node {
     size_t n_data;
     const char *name;    /* data on a sweep axis: the parameter's name; field: its name; else NULL */
     uint64_t hash;       /* of the content: the same in every process */
+    uint64_t form;       /* of the structure alone: no numbers, no sweep axes, no parameter names */
 } sx_node;
 
 typedef struct sx_sweep_axis {

@@ -17,7 +17,7 @@
 #include "graph/graph.h"
 #include "pass/segment.h"
 
-#define SX_NUMERICS 1          /* raise when the same sum gives other bits than before */
+#define SX_NUMERICS 2          /* raise when the same sum gives other bits than before */
 
 typedef struct sx_keep sx_keep;
 

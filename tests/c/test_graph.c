@@ -97,7 +97,7 @@ static void region_sums(void **state)
     text_is(f1(SX_OP_psum, f2(SX_OP_mul, p, h)), "bysum(pt(tgt(logits,labels)))");
     text_is(f1(SX_OP_psum, h), "bysum(valid)");
     text_is(f1(SX_OP_psum, p), "psum(p(tgt(logits,labels)))");
-    text_is(f1(SX_OP_nsum, f1(SX_OP_csum, f2(SX_OP_mul, W, f1(SX_OP_psum, h)))), "csum(mul(w,nsum(bysum(valid))))");
+    text_is(f1(SX_OP_nsum, f1(SX_OP_csum, f2(SX_OP_mul, W, f1(SX_OP_psum, h)))), "csum(mul(nsum(bysum(valid)),w))");
 }
 
 static void powers_share_a_basis(void **state)

@@ -253,6 +253,34 @@ static void bits_do_not_depend_on_company(void **state)
     drop_world(&w);
 }
 
+/* A product of many factors is the same multiplications whatever the exponent's values and axis (they change hashes). */
+static void bits_do_not_depend_on_values(void **state)
+{
+    world w;
+    (void)state;
+    random_world(&w, 2, 5, 150);
+    for (int i = 0; i < 12; i++) {
+        const char *label[3] = {"a", "b", "c"};
+        double gamma[3] = {0.37 * i, 1.3, 7.7 + i};
+        int ax;
+        char name[8];
+        snprintf(name, sizeof name, "g%d", i);
+        assert_int_equal(sx_graph_axis(w.g, name, 3, label, &ax, &er), SX_EOK);
+        sx_id g[2] = {num(&w, 1.3), sx_data(w.g, SX_AX_SWEEP(ax), 0, gamma, 3, name, &er)};
+        double v[2];
+        for (int s = 0; s < 2; s++) {
+            sx_id q = f2(&w, SX_OP_mul, pt(&w), f1(&w, SX_OP_square, f1(&w, SX_OP_log, u(&w))));
+            sx_id l = mean(&w, f2(&w, SX_OP_mul, f2(&w, SX_OP_mul, f1(&w, SX_OP_sqrt, ce(&w)), focal(&w, g[s])), q));
+            sx_result *r = run(&w, &l, 1, 2, sx_isa_best(), false);
+            assert_non_null(r);
+            v[s] = r->out[0].v[s];
+            sx_result_free(r);
+        }
+        assert_memory_equal(&v[0], &v[1], sizeof v[0]);
+    }
+    drop_world(&w);
+}
+
 /* -- Bad data ------------------------------------------------------------------------------------------- */
 
 static void bad_data_is_refused(void **state)
@@ -361,6 +389,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(fixtures), cmocka_unit_test(sums_inside_pixels), cmocka_unit_test(batches),
         cmocka_unit_test(bits_do_not_depend_on_threads_or_isa), cmocka_unit_test(bits_do_not_depend_on_company),
+        cmocka_unit_test(bits_do_not_depend_on_values),
         cmocka_unit_test(bad_data_is_refused), cmocka_unit_test(margins), cmocka_unit_test(memory_may_end),
         cmocka_unit_test(store_spills),
     };
