@@ -87,7 +87,8 @@ static sx_err bad_logits(const sx_dump *d, size_t image, size_t px, uint64_t pix
 {
     char at[256], many[64] = "";
     sx_dump_where(d, image, px, at, sizeof at);
-    if (pixels) snprintf(many, sizeof many, "; %" PRIu64 " pixels in %zu images", pixels, images);
+    if (pixels) snprintf(many, sizeof many, "; %" PRIu64 " pixel%s in %zu image%s", pixels, pixels == 1 ? "" : "s", images,
+                         images == 1 ? "" : "s");
     sx_fail(er, SX_EDATA, "%s: logits are not finite (NaN or +inf)\n  first at %s%s", sx_dump_get_info(d)->path, at, many);
     sx_hint(er, "open with nonfinite = \"skip\" to leave such pixels out (they are counted), or mend the network's output");
     return SX_EDATA;
