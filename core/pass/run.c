@@ -737,7 +737,7 @@ static sx_err do_map_each(runner *r, const plan_step *s, sx_error *er)
         goto done;
     }
     for (size_t i = 0; i < wave_max * n_map; i++)
-        if (!(map[i] = sx_malloc((len[i % n_map] * max_px + 1) * sizeof **map))) {
+        if (!(map[i] = sx_malloc_aligned((len[i % n_map] * max_px + 1) * sizeof **map))) {
             e = sx_nomem(er);
             goto done;
         }
