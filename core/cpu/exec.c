@@ -50,10 +50,9 @@ static sx_err read_labels(run *r, sx_error *er)
     for (size_t i = 0; (any < 0 || class_ignored) && i < r->count; i++) {
         if (lab[i] >= 0 && !class_ignored) continue;
         int64_t v = sx_label_value(im->labels, info->labels_type, r->at + i);
-        bool ignored = false;
-        for (size_t j = 0; j < info->n_ignore; j++) ignored |= info->ignore[j] == v;
-        if (ignored) lab[i] = (int32_t)C;
-        else if (lab[i] < 0) return sx_dump_bad_label(r->b->dump, v, r->b->index, r->at + i, 0, 0, er);
+        size_t c = sx_dump_label_class(r->b->dump, v);
+        if (c == SIZE_MAX) return sx_dump_bad_label(r->b->dump, v, r->b->index, r->at + i, 0, 0, er);
+        lab[i] = (int32_t)c;
     }
     for (size_t i = r->count; i < r->p->P; i++) lab[i] = (int32_t)C;
     return SX_EOK;
@@ -396,13 +395,6 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
 
 /* -- After a refusal ------------------------------------------------------------------------------------ */
 
-static bool is_ignored(const sx_dump_info *info, int64_t v)
-{
-    for (size_t j = 0; j < info->n_ignore; j++)
-        if (info->ignore[j] == v) return true;
-    return false;
-}
-
 static void note(sx_fault *f, size_t image, size_t px, int64_t v)
 {
     if (!f->pixels++) f->image = image, f->px = px, f->value = v;
@@ -418,8 +410,9 @@ void sx_census_image(sx_census *c, const sx_dump *d, const sx_image *im, size_t 
     run r = {.p = &p, .b = &b};
     for (size_t i = 0; i < im->n_px; i++) {
         int64_t v = sx_label_value(im->labels, info->labels_type, i);
-        if (is_ignored(info, v)) continue;
-        if (v < 0 || (uint64_t)v >= info->classes) note(&c->labels, index, i, v);
+        size_t k = sx_dump_label_class(d, v);
+        if (k == info->classes) continue;            /* ignored */
+        if (k == SIZE_MAX) note(&c->labels, index, i, v);
         else if (!info->skip_nonfinite && !finite_pixel(&r, i)) note(&c->logits, index, i, 0);
     }
 }

@@ -57,7 +57,6 @@ typedef struct sx_kernels {
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
     void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
     void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
-    void (*csum_fixed)(void *d, const void *vec, size_t classes, size_t n);   /* sum of a class vector, to a row */
     void (*pick)(void *d, const void *plane, const void *index, size_t classes, size_t P, size_t n);
     void (*pick_vec)(void *d, const void *vec, const void *index, size_t classes, size_t n);
     void (*pick_mat)(void *d, const void *mat, const void *index, size_t classes, size_t P, size_t n);

@@ -66,11 +66,12 @@ static bool put_strings(hid_t obj, const char *name, const char *const *v, size_
     return ok;
 }
 
-static bool put_int(hid_t obj, const char *name, int64_t v)
+/* One number of the type `memory`, kept as `type`. */
+static bool put_number(hid_t obj, const char *name, hid_t type, hid_t memory, const void *v)
 {
     hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attr = space < 0 ? -1 : H5Acreate2(obj, name, H5T_STD_I64LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = attr >= 0 && H5Awrite(attr, H5T_NATIVE_INT64, &v) >= 0;
+    hid_t attr = space < 0 ? -1 : H5Acreate2(obj, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
+    bool ok = attr >= 0 && H5Awrite(attr, memory, v) >= 0;
     if (attr >= 0)
         H5Aclose(attr);
     if (space >= 0)
@@ -78,16 +79,14 @@ static bool put_int(hid_t obj, const char *name, int64_t v)
     return ok;
 }
 
+static bool put_int(hid_t obj, const char *name, int64_t v)
+{
+    return put_number(obj, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &v);
+}
+
 static bool put_double(hid_t obj, const char *name, double v)
 {
-    hid_t space = H5Screate(H5S_SCALAR);
-    hid_t attr = space < 0 ? -1 : H5Acreate2(obj, name, H5T_IEEE_F64LE, space, H5P_DEFAULT, H5P_DEFAULT);
-    bool ok = attr >= 0 && H5Awrite(attr, H5T_NATIVE_DOUBLE, &v) >= 0;
-    if (attr >= 0)
-        H5Aclose(attr);
-    if (space >= 0)
-        H5Sclose(space);
-    return ok;
+    return put_number(obj, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &v);
 }
 
 /* -- Creating ------------------------------------------------------------------------------- */

@@ -15,7 +15,7 @@
 typedef struct tape {
     sx_graph *g;
     sx_error *er;
-    sx_id y, wrt, *adj;        /* adj[id]: gradient of y w.r.t. node id so far, or 0 */
+    sx_id wrt, *adj;        /* adj[id]: gradient of y w.r.t. node id so far, or 0 */
     sx_id free_p;              /* wrt when that is a softmax p: its tgt; p_t, u ... count as functions of p then */
     uint8_t *dep;              /* does the node depend on wrt? */
     bool failed;
@@ -283,7 +283,7 @@ static void back(tape *t, sx_id id)
 sx_err sx_grad(sx_graph *g, sx_id y, sx_id wrt, sx_id *out, sx_error *er)
 {
     const size_t n = sx_graph_size(g) + 1;         /* nodes made from here on are not part of y */
-    tape t = {.g = g, .er = er, .y = y, .wrt = wrt};
+    tape t = {.g = g, .er = er, .wrt = wrt};
     sx_err e = SX_EOK;
     t.adj = sx_calloc(n, sizeof *t.adj);
     t.dep = sx_calloc(n, 1);
