@@ -1,0 +1,97 @@
+/* run_impl.h: one run of a plan, for core/pass: run.c (steps and outputs), walk.c (a walk over the dump), kept.c (a walk whose sums
+ * stay in a run folder). */
+#ifndef SX_RUN_IMPL_H
+#define SX_RUN_IMPL_H
+
+#include "cpu/tile.h"
+#include "pass/keep.h"
+#include "pass/plan_impl.h"
+#include "pass/store.h"
+
+#define SX_DEFAULT_MEM ((size_t)2 << 30)   /* a quarter each for decoded images, cells, and kept statistics */
+
+typedef struct batch {
+    sx_id id;
+    size_t len;
+    sx_store *store;           /* one record per batch: the finished sums of a bsum node */
+} batch;
+
+typedef struct sx_runner {
+    sx_plan *p;
+    const sx_run_opts *o;
+    const sx_kernels *k;
+    sx_result *res;
+    double **value;            /* by id: nodes without image axis; or the current image's value of image-wise nodes */
+    size_t *stat_at;           /* by id: where a pixel sum lies in its pass's record */
+    sx_store **store;          /* per pass */
+    double **record;           /* per pass: the current image's record */
+    size_t passes_done;
+    batch *batch;
+    size_t n_batch;
+    uint8_t *mark;             /* by id, scratch */
+} sx_runner;
+
+static inline size_t sx_run_mem(const sx_runner *r) { return r->o->mem ? r->o->mem : SX_DEFAULT_MEM; }
+static inline const sx_node *sx_run_node(const sx_runner *r, sx_id id) { return sx_node_get(r->p->g, id); }
+static inline size_t sx_run_len(const sx_runner *r, sx_id id) { return sx_value_len(r->p->g, r->p->classes, id); }
+
+/* -- run.c -- */
+
+/* Marks the image-wise nodes below id that must be computed for an image; sx_run_image computes all marked ones. */
+void sx_run_mark(sx_runner *r, sx_id id);
+void sx_run_unmark(sx_runner *r);
+sx_err sx_run_image(sx_runner *r, size_t image, sx_error *er);
+
+static inline void sx_add_to(double *restrict sum, const double *restrict x, size_t n)
+{
+    for (size_t i = 0; i < n; i++) sum[i] += x[i];
+}
+
+/* -- walk.c -- */
+
+typedef struct task {
+    size_t image, first, count;      /* image inside the wave */
+} task;
+
+typedef struct sx_walk {
+    sx_runner *r;
+    sx_prog *prog;
+    sx_wave own;                     /* what is decoded here, unless the dump keeps it */
+    const sx_image *image;           /* this wave: count images from number first */
+    size_t first, count;
+    size_t stat_len, import_len;
+    bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */
+    double *imports;
+    char *imports_t;
+    double *cells;
+    size_t cells_cap;
+    task *task;
+    size_t n_task, task_cap;
+    char **scratch;                  /* per worker */
+    uint64_t *valid, *masked;        /* per task */
+    double *const *map;              /* per map node; with each: the same per image of the wave */
+    size_t n_map;
+    bool each;                       /* map every image and hand it out */
+    const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */
+    double *sums;                    /* stat_len: one image's record */
+    const sx_box *box;               /* the part of the sweep that is computed; NULL: all of it */
+    sx_segment *seg;                 /* records go there, or NULL */
+} sx_walk;
+
+/* A program for these sums and maps (box may be set before); buffers. Then imports, images; free in any case. */
+sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er);
+sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er);
+/* Images from .. to - 1, at most wave_max at once; records go to the segment if there is one, else to st if there is one. */
+sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er);
+/* How many images share a wave at most: so that their cells fit, and progress is told now and then. */
+size_t sx_walk_most(const sx_runner *r, size_t stat_len);
+/* A refused pass: the whole dump again, for the count and the first place in order. What refused stays when this fails. */
+void sx_walk_explain(sx_walk *w, sx_error *er);
+void sx_walk_free(sx_walk *w);
+
+/* -- kept.c -- */
+
+/* A pass with a run folder: what is on disk is read, the rest is computed, box by box, and stays there. */
+sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er);
+
+#endif

@@ -1,0 +1,256 @@
+/*
+ * walk.c: a walk over the dump in waves of images: decode in parallel, compute blocks in parallel (each into its own numbered cell),
+ * then fold cells in order into one record of statistics per image.
+ */
+#include <string.h>
+
+#include "pass/run_impl.h"
+
+#define WAVE_BYTES ((size_t)24 << 20)
+#define WAVE_PX ((size_t)4 << 20)
+#define CELL_BYTES ((size_t)64 << 20)
+
+static size_t quarter(const sx_runner *r, size_t most) { return sx_run_mem(r) / 4 < most ? sx_run_mem(r) / 4 : most; }
+
+static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
+{
+    sx_walk *w = arg;
+    return sx_dump_decode(w->r->p->d, &w->own, i, worker, er);
+}
+
+static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
+{
+    sx_walk *w = arg;
+    const task *t = &w->task[i];
+    size_t set = w->per_image ? t->image * w->import_len : 0;
+    sx_block b = {.dump = w->r->p->d, .image = &w->image[t->image], .index = w->first + t->image,
+                  .first = t->first, .count = t->count, .imports = w->imports + set,
+                  .imports_t = w->imports_t + set * w->r->k->size, .cell = w->cells + i * w->stat_len,
+                  .map = w->map ? w->map + (w->each ? t->image * w->n_map : 0) : NULL};
+    memset(b.cell, 0, w->stat_len * sizeof *b.cell);
+    sx_err e = sx_prog_run(w->prog, w->scratch[worker], &b, er);
+    w->valid[i] = b.valid;
+    w->masked[i] = b.masked;
+    return e;
+}
+
+static sx_err plan_tasks(sx_walk *w, sx_error *er)
+{
+    w->n_task = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        size_t px = w->image[i].n_px;
+        for (size_t at = 0; at < px; at += SX_BLOCK) {
+            if (w->n_task == w->task_cap) {
+                size_t cap = w->task_cap ? 2 * w->task_cap : 64;
+                task *t = sx_realloc(w->task, cap * sizeof *t);
+                if (!t) return sx_nomem(er);
+                w->task = t;
+                uint64_t *v = sx_realloc(w->valid, cap * sizeof *v);
+                if (!v) return sx_nomem(er);
+                w->valid = v;
+                if (!(v = sx_realloc(w->masked, cap * sizeof *v))) return sx_nomem(er);
+                w->masked = v;
+                w->task_cap = cap;
+            }
+            w->task[w->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
+        }
+    }
+    if (w->n_task * w->stat_len > w->cells_cap || !w->cells) {
+        sx_free(w->cells);
+        w->cells_cap = w->n_task * w->stat_len;
+        w->cells = sx_malloc_aligned((w->cells_cap + 1) * sizeof *w->cells);
+        if (!w->cells) {
+            w->cells_cap = 0;
+            return sx_nomem(er);
+        }
+    }
+    return SX_EOK;
+}
+
+/* Of an import's values those of the box. */
+static void copy_import(const sx_walk *w, const sx_import *im, double *dst)
+{
+    const double *v = w->r->value[im->id];
+    sx_axes axes = sx_run_node(w->r, im->id)->axes & SX_SWEEP_MASK;
+    if (!w->box) {
+        memcpy(dst, v, im->n * sizeof *dst);
+        return;
+    }
+    size_t n = sx_box_count(w->r->p->g, w->box, axes), len = im->n / n;
+    for (size_t k = 0; k < n; k++)
+        memcpy(dst + k * len, v + sx_box_full(w->r->p->g, w->box, axes, k) * len, len * sizeof *dst);
+}
+
+static sx_err fill_imports(sx_walk *w, sx_error *er)
+{
+    sx_runner *r = w->r;
+    const sx_import *im;
+    size_t n = sx_prog_imports(w->prog, &im), sets = w->per_image ? w->count : 1;
+    for (size_t s = 0; s < sets; s++) {
+        sx_err e = w->per_image ? sx_run_image(r, w->first + s, er) : SX_EOK;
+        if (e) return e;
+        double *d = w->imports + s * w->import_len;
+        for (size_t i = 0; i < n; i++) copy_import(w, &im[i], d + im[i].off);
+        r->k->from_double(w->imports_t + s * w->import_len * r->k->size, d, w->import_len);
+    }
+    return SX_EOK;
+}
+
+sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er)
+{
+    sx_runner *r = w->r;
+    const sx_import *im;
+    size_t n = sx_prog_imports(w->prog, &im);
+    sx_run_unmark(r);
+    for (size_t i = 0; i < n; i++)
+        if (sx_run_node(r, im[i].id)->axes & SX_AX_N) {
+            w->per_image = true;
+            sx_run_mark(r, im[i].id);
+        }
+    size_t len = w->import_len * (w->per_image ? wave_max : 1) + 1;
+    w->imports = sx_malloc_aligned(len * sizeof(double));
+    w->imports_t = sx_malloc_aligned(len * sizeof(double));
+    if (!w->imports || !w->imports_t) return sx_nomem(er);
+    return SX_EOK;
+}
+
+/* Cells of an image's blocks, in order, into its record. */
+static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
+{
+    size_t t = 0;
+    for (size_t i = 0; i < w->count; i++) {
+        uint64_t valid = 0, masked = 0;
+        memset(w->sums, 0, w->stat_len * sizeof *w->sums);
+        for (; t < w->n_task && w->task[t].image == i; t++) {
+            sx_add_to(w->sums, w->cells + t * w->stat_len, w->stat_len);
+            valid += w->valid[t];
+            masked += w->masked[t];
+        }
+        sx_err e = w->seg ? sx_segment_append(w->seg, w->sums, valid, masked, er) : sx_store_append(st, w->sums, er);
+        if (e) return e;
+    }
+    return w->seg ? sx_segment_sync(w->seg, false, er) : SX_EOK;
+}
+
+static sx_err emit_wave(sx_walk *w, sx_error *er)
+{
+    const sx_run_opts *o = w->r->o;
+    for (size_t i = 0; i < w->count; i++)
+        for (size_t k = 0; k < w->n_map; k++) {
+            size_t n = w->map_per_px[k] * w->image[i].n_px;
+            sx_err e = o->emit(o->emit_arg, w->first + i, w->map_out[k], w->map[i * w->n_map + k], n, er);
+            if (e) return e;
+        }
+    return SX_EOK;
+}
+
+/* Makes images from `first` on available: kept ones, or a wave decoded now. keep: the dump may have it afterwards. */
+static sx_err next_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+{
+    sx_dump *d = w->r->p->d;
+    const uint32_t fields = sx_prog_fields(w->prog);
+    const sx_wave *wave = sx_dump_kept(d, first, fields);
+    sx_err e = SX_EOK;
+    if (!wave) {
+        size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o->pool);
+        if (count < threads) count = threads;
+        if (count > most) count = most;
+        e = sx_dump_prepare(d, first, count, fields, &w->own, er);
+        if (!e) e = sx_pool_for(w->r->o->pool, w->own.tasks, decode_task, w, er);
+        if (e) return e;
+        if (keep) sx_dump_keep(d, &w->own, fields);
+        wave = keep ? sx_dump_kept(d, first, fields) : &w->own;
+        if (!wave) return sx_nomem(er);
+    }
+    w->first = first;
+    w->image = wave->image + (first - wave->first);
+    w->count = wave->count - (first - wave->first);
+    if (w->count > most) w->count = most;
+    return e;
+}
+
+sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
+{
+    sx_runner *r = w->r;
+    uint64_t done = 0, total = 0;
+    const bool keep = sx_dump_decoded_bytes(r->p->d) <= sx_run_mem(r) / 4;
+    sx_err e = SX_EOK;
+    for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
+    if (!w->per_image && (e = fill_imports(w, er))) return e;
+    for (size_t first = from; first < to; first += w->count) {
+        if ((e = next_wave(w, first, to - first < wave_max ? to - first : wave_max, keep, er)) ||
+            (e = plan_tasks(w, er)))
+            return e;
+        if (w->per_image && (e = fill_imports(w, er))) return e;
+        if ((e = sx_pool_for(r->o->pool, w->n_task, block_task, w, er))) return e;
+        if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
+        if (w->each && (e = emit_wave(w, er))) return e;
+        for (size_t t = 0; t < w->n_task; t++) {
+            done += w->task[t].count;
+            if (r->passes_done == 0 && !w->seg) {
+                r->res->pixels_valid += w->valid[t];
+                r->res->pixels_masked += w->masked[t];
+            }
+        }
+        if (r->o->progress && !r->o->progress(r->o->progress_arg, r->passes_done, r->p->info.passes, done, total))
+            return sx_fail(er, SX_EINTR, "interrupted");
+    }
+    return e;
+}
+
+
+size_t sx_walk_most(const sx_runner *r, size_t stat_len)
+{
+    size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = WAVE_PX / (blocks * SX_BLOCK) + 1;
+    return n < m ? n : m;
+}
+
+void sx_walk_free(sx_walk *w)
+{
+    size_t threads = (size_t)sx_pool_threads(w->r->o->pool);
+    for (size_t i = 0; w->scratch && i < threads; i++) sx_free(w->scratch[i]);
+    sx_free(w->scratch);
+    sx_wave_free(&w->own);
+    sx_free(w->imports);
+    sx_free(w->imports_t);
+    sx_free(w->cells);
+    sx_free(w->task);
+    sx_free(w->valid);
+    sx_free(w->masked);
+    sx_free(w->sums);
+    sx_prog_free(w->prog);
+}
+
+sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
+{
+    sx_runner *r = w->r;
+    size_t threads = (size_t)sx_pool_threads(r->o->pool);
+    sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, w->box ? w->box->count : NULL,
+                           &w->prog, er);
+    if (e) return e;
+    w->stat_len = sx_prog_stat_len(w->prog);
+    w->import_len = sx_prog_import_len(w->prog);
+    w->sums = sx_calloc(w->stat_len + 1, sizeof *w->sums);
+    w->scratch = sx_calloc(threads, sizeof *w->scratch);
+    if (!w->sums || !w->scratch) return sx_nomem(er);
+    for (size_t i = 0; i < threads; i++) {
+        if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
+        memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
+    }
+    return SX_EOK;
+}
+
+void sx_walk_explain(sx_walk *w, sx_error *er)
+{
+    sx_runner *r = w->r;
+    sx_census c = {0};
+    sx_error own = {0};
+    for (size_t i = 0; i < r->p->images; i++) {
+        if (sx_dump_prepare(r->p->d, i, 1, 0, &w->own, &own)) return;
+        for (size_t t = 0; t < w->own.tasks; t++)
+            if (sx_dump_decode(r->p->d, &w->own, t, 0, &own)) return;
+        sx_census_image(&c, r->p->d, &w->own.image[0], i);
+    }
+    if (sx_census_error(&c, r->p->d, &own) && er) *er = own;
+}
