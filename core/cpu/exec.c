@@ -15,6 +15,7 @@ typedef struct run {
     sx_lab lab;
     int32_t *seen;             /* [classes + 1] number of the last tile that held the label */
     int32_t tile_no;
+    sx_tgt_work tgt;
     size_t at, count, n;       /* stage: first pixel, pixels, pixels rounded up to 16 */
 } run;
 
@@ -211,25 +212,25 @@ static void *plane_of(const run *r, sx_id tgt, size_t k)
 
 static const void *exp_plane(const run *r, const ins *in, size_t k) { return plane_of(r, in->arg[0], k); }
 
-static sx_err run_tgt(const run *r, const ins *in, size_t k, sx_error *er)
+static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
 {
     const sx_prog *p = r->p;
     const sx_node *n = sx_node_get(p->g, in->id);
     const val *v = &p->val[in->id];
     void *rows = place_of(r, in, 3, in->id, k);
     void *e = v->plane ? plane_of(r, in->id, k) : NULL;
-    sx_src s;
     if (sx_tgt_direct(p, n)) {
         const sx_image *im = r->b->image;
-        s = (sx_src){.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(p->info->logits_type),
-                     .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
-                     .channels = p->classes};
-    } else {
-        s = (sx_src){.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64,
-                     .c_stride = p->P, .p_stride = 1, .n_px = r->n};
+        sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(p->info->logits_type),
+                    .type = p->info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride,
+                    .n_px = r->b->first + r->b->count - r->at, .channels = p->classes};
+        return r->k->tgt(&s, &r->lab, r->n, p->P, rows, e, &r->tgt) ? check_finite(r, er) : SX_EOK;
     }
-    bool odd = r->k->tgt(&s, p->classes, r->lab.lab, r->n, p->P, rows, e, r->scratch + p->at_tmp);
-    return odd && sx_tgt_direct(p, n) ? check_finite(r, er) : SX_EOK;
+    sx_src s = {.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64, .c_stride = p->P,
+                .p_stride = 1, .n_px = r->n};
+    r->tgt.ahead = NULL;
+    r->k->tgt(&s, &r->lab, r->n, p->P, rows, e, &r->tgt);
+    return SX_EOK;
 }
 
 static void run_pick(const run *r, const ins *in, size_t k)
@@ -324,7 +325,7 @@ static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
     return SX_EOK;
 }
 
-static sx_err step(const run *r, const ins *in, size_t k, sx_error *er)
+static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
 {
     const sx_prog *p = r->p;
     const size_t C = p->classes, P = p->P, n = r->n;
@@ -373,6 +374,7 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
                      .n_present = (int32_t *)(void *)(s + p->at_n_present), .all_valid = (bool *)(s + p->at_all_valid),
                      .tiles = p->P / SX_TILE, .max_present = p->max_present, .classes = p->classes};
     memset(r.seen, 0, (p->classes + 1) * sizeof *r.seen);
+    r.tgt.buf = s + p->at_tmp;
     b->valid = b->masked = 0;
     for (r.at = b->first; r.at < b->first + b->count; r.at += p->P) {
         if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");   /* thousands of settings make long blocks */

@@ -20,8 +20,13 @@ static size_t tgt_block(size_t classes, size_t elem)
 }
 
 #if SX_ISA == 0
-size_t sx_tgt_tmp(size_t classes, size_t elem) { return tgt_block(classes, elem) * (classes + 8) * elem; }
+size_t sx_tgt_tmp(size_t classes, size_t elem) { return tgt_block(classes, elem) * (2 * classes + 6) * elem; }
 #endif
+
+static inline size_t dtype_size(sx_dtype t)      /* of numbers that logits can be */
+{
+    return t == SX_F16 ? 2 : t == SX_F32 ? 4 : 8;
+}
 
 #define PASTE2(a, b, c) a##_##b##_##c
 #define PASTE(a, b, c) PASTE2(a, b, c)

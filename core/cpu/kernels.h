@@ -42,6 +42,13 @@ enum { SX_TGT_D, SX_TGT_Z, SX_TGT_S, SX_TGT_E, SX_TGT_F, SX_TGT_ROWS };
 /* Rows of a basis: u^(1/4), u^(1/2), u, u^2, u^4, u^8, log2 u in two parts. */
 enum { SX_BASIS_Q, SX_BASIS_H, SX_BASIS_1, SX_BASIS_2, SX_BASIS_4, SX_BASIS_8, SX_BASIS_HI, SX_BASIS_LO, SX_BASIS_ROWS };
 
+/* What tgt keeps from call to call: pixels of the source that are staged already. */
+typedef struct sx_tgt_work {
+    void *buf;                 /* sx_tgt_tmp bytes */
+    const void *ahead;         /* where the staged pixels come from; NULL: nothing is staged */
+    bool second;               /* they are in the second of two tiles */
+} sx_tgt_work;
+
 typedef struct sx_kernels {
     size_t size;               /* of an element: 4 or 8 */
     /* Elementwise; bit i of scalars: argument i is one number. */
@@ -50,8 +57,9 @@ typedef struct sx_kernels {
     bool (*load)(void *d, const sx_src *s, size_t channel, size_t n);
     /* log(max(p, p_min)) for dumps that hold probabilities */
     void (*log_prob)(void *d, size_t n);
-    /* Target-out state; e: NULL or the plane exp(x - m'), 0 at the label. tmp: sx_tgt_tmp bytes. True: non-finite. */
-    bool (*tgt)(const sx_src *x, size_t classes, const int32_t *lab, size_t n, size_t P, void *rows, void *e, void *tmp);
+    /* Target-out state of n pixels; e: NULL or the plane exp(x - m'), 0 at the label. What the source has after them is fetched
+     * for the next call. True: a logit may not be finite. */
+    bool (*tgt)(const sx_src *x, const sx_lab *l, size_t n, size_t P, void *rows, void *e, sx_tgt_work *w);
     void (*tgt_row)(sx_op op, void *d, const void *rows, size_t P, size_t n);
     void (*tgt_soft)(sx_op op, void *plane, const void *e, const void *rows, const sx_lab *l, size_t P, size_t n);
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
@@ -75,7 +83,7 @@ typedef struct sx_kernels {
 
 /* NULL when this build lacks the level. */
 const sx_kernels *sx_kernels_get(sx_isa isa, bool use_double);
-size_t sx_tgt_tmp(size_t classes, size_t elem);   /* bytes of tgt's tmp */
+size_t sx_tgt_tmp(size_t classes, size_t elem);   /* bytes of tgt's buffer */
 /* Can gamma use the lattice rows (a multiple of 1/4 in 0 .. 8)? */
 static inline bool sx_on_lattice(double gamma)
 {

@@ -151,16 +151,43 @@ static void sums(const sx_kernels *const *k, int levels)
     }
 }
 
+/* The second half comes from what the first call has fetched: the source is gone by then. */
+static void in_two_calls(const sx_kernels *k, const sx_src *src, double *rows, sx_tgt_work *w)
+{
+    static double copy[C * P], rows_unused[SX_TGT_ROWS * P];
+    memcpy(copy, src->x, C * P * k->size);
+    sx_src s = *src;
+    s.x = copy;
+    assert_false(k->tgt(&s, &labels, SX_TILE, P, rows, NULL, w));
+    s.x = (const char *)s.x + SX_TILE * k->size;
+    s.n_px -= SX_TILE;
+    assert_ptr_equal(w->ahead, s.x);
+    for (size_t c = 0; c < C; c++)
+        for (size_t i = 0; i < 32; i++) put(k, copy, c * P + SX_TILE + i, 5);   /* the first pixels, staged by now */
+    sx_lab later = labels;
+    later.lab += SX_TILE;
+    later.group += SX_TILE / SX_LANES;
+    assert_false(k->tgt(&s, &later, P - SX_TILE, P, (char *)rows + SX_TILE * k->size, NULL, w));
+    put(k, copy, C * P - P + 1, NAN);                                            /* last class, second pixel */
+    s = *src;
+    s.x = copy;
+    w->ahead = NULL;
+    assert_true(k->tgt(&s, &labels, P, P, rows_unused, NULL, w));
+}
+
 static void target_out(const sx_kernels *const *k, int levels)
 {
-    static double x[C * P], rows[SX_TGT_ROWS * P], e[C * P], p[C * P], row[P], first[C * P], tmp[16384];
+    static double x[C * P], rows[SX_TGT_ROWS * P], e[C * P], p[C * P], row[P], first[C * P], again[SX_TGT_ROWS * P];
     make_labels(2);
     for (size_t i = 0; i < C * P; i++) put(k[0], x, i, uniform(-1, 1) * (i % 7 ? 8 : 40));
     const sx_src src = {.x = x, .type = k[0]->size == 4 ? SX_F32 : SX_F64, .c_stride = P, .p_stride = 1, .n_px = P};
-    assert_true(sx_tgt_tmp(C, k[0]->size) <= sizeof tmp * 2);
     void *work = malloc(sx_tgt_tmp(C, k[0]->size));
     for (int l = 0; l < levels; l++) {
-        assert_false(k[l]->tgt(&src, C, lab, P, P, rows, e, work));
+        sx_tgt_work w = {.buf = work};
+        assert_false(k[l]->tgt(&src, &labels, P, P, rows, e, &w));
+        assert_null(w.ahead);
+        in_two_calls(k[l], &src, again, &w);
+        assert_memory_equal(rows, again, SX_TGT_ROWS * P * k[l]->size);
         k[l]->tgt_soft(SX_OP_p, p, e, rows, &labels, P, P);
         if (l) assert_memory_equal(p, first, C * P * k[l]->size);
         memcpy(first, p, sizeof first);
