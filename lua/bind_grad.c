@@ -70,11 +70,11 @@ static void free_plan(void *p) { sx_plan_free(p); }
 static void free_result(void *p) { sx_result_free(p); }
 static void drop_writer(void *p) { (void)sx_dump_finish(p, NULL); }   /* unfinished: the file goes */
 
-static sx_err emit(void *arg, size_t image, size_t out, const double *v, size_t n, sx_error *er)
+static sx_err emit(void *arg, size_t image, size_t out, const void *v, sx_dtype type, size_t n, sx_error *er)
 {
     (void)out;
     (void)n;
-    return arg ? sx_dump_write_array(arg, image, v, er) : SX_EOK;
+    return arg ? sx_dump_write_array(arg, image, v, type, er) : SX_EOK;
 }
 
 /* Value of an option: of the table at idx, else of the program. Pushed. */
@@ -117,12 +117,13 @@ static void check_shape(lua_State *L, const sxl_tensor *t, const sxl_dump *d)
 }
 
 /* core.write_planes(d, t, path, {name =, dtype = "float16"|"float32"|"float64", gzip =, scale =,
- * source =, precision =, threads =, mem =}): t {image, class, pixel} as an array in a new file,
- * image by image. path nil: computed and dropped, for timing. */
+ * source =, precision =, threads =, mem =, value =}): t {image, class, pixel} as an array in a new
+ * file, image by image. value: a tensor that is one number, from the same walks over the dump.
+ * Returns it (or nil), and how many walks there were. path nil: computed and dropped, for timing. */
 static int core_write_planes(lua_State *L)
 {
     static const char *const known[] = {"name",      "dtype",   "gzip", "scale", "source",
-                                        "precision", "threads", "mem",  NULL};
+                                        "precision", "threads", "mem",  "value", NULL};
     static const char *const types[] = {"float16", "float32", "float64", NULL};
     sx_error er;
     sx_run_opts run;
@@ -147,6 +148,13 @@ static int core_write_planes(lua_State *L)
         static const sx_dtype dtype[] = {SX_F16, SX_F32, SX_F64};
         o.logits_type = dtype[luaL_checkoption(L, -1, "float32", types)];
     }
+    sx_id out[2] = {t->id, 0};
+    if (sxl_field(L, 4, "value")) {
+        const sxl_tensor *v = sxl_check_tensor(L, -1, "write: value");
+        if (!v->id || sxl_axes_of(L, v->id))
+            sxl_misuse(L, NULL, "write: value: a lazy tensor that is one number expected");
+        out[1] = v->id;
+    }
     read_run(L, 4, &run);
 
     sxl_session *s = sxl_get_session(L);
@@ -155,7 +163,7 @@ static int core_write_planes(lua_State *L)
     sx_plan *p = NULL;
     sx_result *r = NULL;
     sx_dump_writer *w = NULL;
-    if (sx_plan_new(s->g, d->d, d->slot, &t->id, 1, SX_EACH_IMAGE, &p, &er)) sxl_raise(L, &er);
+    if (sx_plan_new(s->g, d->d, d->slot, out, out[1] ? 2 : 1, SX_EACH_IMAGE, &p, &er)) sxl_raise(L, &er);
     plan->p = p;
     if (lua_isstring(L, 3) && sx_dump_create(lua_tostring(L, 3), &o, &w, &er)) sxl_raise(L, &er);
     writer->p = w;
@@ -173,8 +181,10 @@ static int core_write_planes(lua_State *L)
     }
     writer->p = NULL;
     if (w && sx_dump_finish(w, &er)) sxl_raise(L, &er);
-    lua_pushinteger(L, (lua_Integer)sx_plan_get_info(p)->passes + 1);
-    return 1;
+    if (out[1]) lua_pushnumber(L, r->out[1].v[0]);
+    else lua_pushnil(L);
+    lua_pushinteger(L, (lua_Integer)sx_plan_get_info(p)->walks);
+    return 2;
 }
 
 void sxl_open_grad(lua_State *L)

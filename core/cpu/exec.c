@@ -310,8 +310,9 @@ static void run_map(const run *r, const ins *in, size_t k)
     const val *v = &p->val[in->arg[0]];
     size_t rows = v->kind == V_PLANE ? p->classes : 1, px = r->b->image->n_px;
     const char *x = place_of(r, in, 0, in->arg[0], k);
-    double *d = r->b->map[in->stat] + k * rows * px + r->at;
-    for (size_t c = 0; c < rows; c++) r->k->to_double(d + c * px, x + c * p->P * r->k->size, r->count);
+    const size_t es = r->k->size;
+    char *d = (char *)r->b->map[in->stat] + (k * rows * px + r->at) * es;
+    for (size_t c = 0; c < rows; c++) memcpy(d + c * px * es, x + c * p->P * es, r->count * es);
 }
 
 static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)

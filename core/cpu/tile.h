@@ -46,7 +46,7 @@ typedef struct sx_block {
     const double *imports;           /* import_len doubles */
     const void *imports_t;           /* the same in the arithmetic's type */
     double *cell;                    /* stat_len doubles, added to */
-    double *const *map;              /* per map node: [sweep][C][image pixels], or NULL */
+    void *const *map;                /* per map node: [sweep][C][image pixels] in the arithmetic's type, or NULL */
     uint64_t valid, masked;          /* out: pixels that count; pixels left out for not being finite */
 } sx_block;
 

@@ -159,7 +159,7 @@ sx_err sx_dump_create(const char *path, const sx_write_opts *opts, sx_dump_write
 /* logits: classes x px floats; labels: px values; both converted to the file's types. */
 sx_err sx_dump_write(sx_dump_writer *w, size_t image, const float *logits, const int32_t *labels, sx_error *er);
 /* For a file with `only`: classes x px numbers. */
-sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const double *v, sx_error *er);
+sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const void *v, sx_dtype type, sx_error *er);
 sx_err sx_dump_finish(sx_dump_writer *w, sx_error *er);   /* closes; w is gone in any case */
 
 #endif

@@ -292,19 +292,20 @@ sx_err sx_dump_write(sx_dump_writer *w, size_t image, const float *logits, const
     return e;
 }
 
-sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const double *v, sx_error *er)
+sx_err sx_dump_write_array(sx_dump_writer *w, size_t image, const void *v, sx_dtype type, sx_error *er)
 {
     const size_t n = w->px * w->o.classes;
     const double scale = w->o.scale;
     if (image >= w->o.n || !w->o.only)
         return sx_fail(er, SX_EARG, "%s: image %zu of %zu", w->path, image + 1, w->o.n);
     for (size_t i = 0; i < n; i++) {
+        const double x = scale * (type == SX_F32 ? (double)((const float *)v)[i] : ((const double *)v)[i]);
         if (w->o.logits_type == SX_F16)
-            ((uint16_t *)w->buf)[i] = sx_float_to_half((float)(v[i] * scale));
+            ((uint16_t *)w->buf)[i] = sx_float_to_half((float)x);
         else if (w->o.logits_type == SX_F32)
-            ((float *)w->buf)[i] = (float)(v[i] * scale);
+            ((float *)w->buf)[i] = (float)x;
         else
-            ((double *)w->buf)[i] = v[i] * scale;
+            ((double *)w->buf)[i] = x;
     }
     sx_quiet q;
     sx_h5_quiet(&q);

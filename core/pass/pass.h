@@ -21,7 +21,8 @@ struct sx_keep;                  /* a run folder: pass/keep.h */
 
 /* Outputs: nodes over subsets of {sweep, N, L, C}, or pixel nodes (axis P) if map_image is an image
  * index (0-based) and not SIZE_MAX: those are then materialised for that one image. With map_image =
- * SX_EACH_IMAGE they are made for every image in one more pass, handed to the run's emit and not kept.
+ * SX_EACH_IMAGE they are made for every image, handed to the run's emit and not kept, in one walk that also takes the
+ * sums which only other outputs need.
  * dump_slot: the dump number in the nodes. The graph and dump must outlive the plan. */
 sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_id *out, size_t n_out,
                    size_t map_image, sx_plan **plan, sx_error *er);
@@ -29,6 +30,7 @@ void sx_plan_free(sx_plan *p);
 
 typedef struct sx_plan_info {
     size_t passes;
+    size_t walks;                /* over the dump: passes, and one more where maps of each image share no pass */
     size_t n_sums;               /* pixel sums over all passes */
     const sx_id *sum;            /* the nodes, in pass order */
     const size_t *sum_pass;      /* 0-based pass of each */
@@ -46,9 +48,10 @@ typedef struct sx_run_opts {
     /* Called on the calling thread between waves; returning false interrupts. done, total: pixels. */
     bool (*progress)(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total);
     void *progress_arg;
-    /* For SX_EACH_IMAGE, required then: the n numbers of pixel output `out` at `image`, [sweep][C][pixels], which are
-     * gone after the call. On the calling thread, images in order, outputs in order; an error ends the run. */
-    sx_err (*emit)(void *arg, size_t image, size_t out, const double *v, size_t n, sx_error *er);
+    /* For SX_EACH_IMAGE, required then: the n numbers of pixel output `out` at `image`, [sweep][C][pixels], of the
+     * arithmetic's type (SX_F32 or SX_F64), gone after the call. On the calling thread, images in order, outputs in
+     * order; an error ends the run. */
+    sx_err (*emit)(void *arg, size_t image, size_t out, const void *v, sx_dtype type, size_t n, sx_error *er);
     void *emit_arg;
     struct sx_keep *keep;        /* sums are taken from there, new ones go there; NULL = no folder */
 } sx_run_opts;

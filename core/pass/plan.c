@@ -53,14 +53,15 @@ static sx_axes pixel_axes(const sx_plan *p, sx_id id, uint8_t *seen)
     return a;
 }
 
-static sx_err add_step(sx_plan *p, step_kind kind, const sx_id *id, size_t n, sx_error *er)
+/* id: n nodes and n_map mapped outputs. */
+static sx_err add_step(sx_plan *p, step_kind kind, const sx_id *id, size_t n, size_t n_map, sx_error *er)
 {
     plan_step *s = sx_realloc(p->step, (p->n_step + 1) * sizeof *s);
     if (!s) return sx_nomem(er);
     p->step = s;
-    s[p->n_step] = (plan_step){.kind = kind, .n = n, .id = sx_malloc((n + 1) * sizeof(sx_id))};
+    s[p->n_step] = (plan_step){.kind = kind, .n = n, .n_map = n_map, .id = sx_malloc((n + n_map + 1) * sizeof(sx_id))};
     if (!s[p->n_step].id) return sx_nomem(er);
-    memcpy(s[p->n_step++].id, id, n * sizeof *id);
+    memcpy(s[p->n_step++].id, id, (n + n_map) * sizeof *id);
     return SX_EOK;
 }
 
@@ -77,6 +78,7 @@ typedef struct work {
     size_t n_ids;
     sx_id *need;                 /* what the outputs reach, in id order: a session's graph may be much larger */
     size_t n_need;
+    uint8_t *first;              /* while this is given: only pixel sums that it marks */
 } work;
 
 /* One round of each kind of step; *n is the number of nodes that became ready. */
@@ -93,7 +95,7 @@ static sx_err values(sx_plan *p, work *w, sx_error *er)
         w->ready[id] = 1;
         if (!imagewise(p, id)) w->list[k++] = id;   /* image-wise ones are computed image by image where they are read */
     }
-    return k ? add_step(p, STEP_VALUES, w->list, k, er) : SX_EOK;
+    return k ? add_step(p, STEP_VALUES, w->list, k, 0, er) : SX_EOK;
 }
 
 static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
@@ -107,10 +109,11 @@ static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
         w->list[(*k)++] = id;
     }
     for (size_t i = 0; i < *k; i++) w->ready[w->list[i]] = 1;
-    return *k ? add_step(p, STEP_IMAGES, w->list, *k, er) : SX_EOK;
+    return *k ? add_step(p, STEP_IMAGES, w->list, *k, 0, er) : SX_EOK;
 }
 
-static sx_err pass(sx_plan *p, work *w, size_t *k, sx_error *er)
+/* The pixel sums that can be taken now; maps: in the walk that makes these outputs, n_map of them. */
+static sx_err pass(sx_plan *p, work *w, const sx_id *maps, size_t n_map, size_t *k, sx_error *er)
 {
     *k = 0;
     memset(w->seen, 0, w->n_ids);
@@ -119,6 +122,7 @@ static sx_err pass(sx_plan *p, work *w, size_t *k, sx_error *er)
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
+        if (w->first && !w->first[id]) continue;
         if (pixels_ready(p, n->arg[0], w->ready, w->seen)) w->list[(*k)++] = id;
     }
     for (size_t i = 0; i < *k; i++) {
@@ -127,31 +131,67 @@ static sx_err pass(sx_plan *p, work *w, size_t *k, sx_error *er)
         p->sum_pass[p->info.n_sums++] = p->info.passes;
     }
     if (*k) p->info.passes++;
-    return *k ? add_step(p, STEP_PASS, w->list, *k, er) : SX_EOK;
+    if (n_map) memcpy(w->list + *k, maps, n_map * sizeof *maps);
+    return *k + n_map ? add_step(p, n_map ? STEP_MAP : STEP_PASS, w->list, *k, n_map, er) : SX_EOK;
+}
+
+/* Everything that can be made ready, walk by walk. */
+static sx_err rounds(sx_plan *p, work *w, sx_error *er)
+{
+    sx_err e;
+    size_t k;
+    do {
+        if ((e = values(p, w, er)) || (e = images(p, w, &k, er))) return e;
+        if (!k && (e = pass(p, w, NULL, 0, &k, er))) return e;
+    } while (k);
+    return SX_EOK;
+}
+
+static void mark_below(const sx_plan *p, sx_id id, uint8_t *marks)
+{
+    if (marks[id]) return;
+    marks[id] = 1;
+    for (int i = 0; i < node(p, id)->n_arg; i++) mark_below(p, node(p, id)->arg[i], marks);
+}
+
+/* Maps of each image: first what they read, then the walk that makes them, which takes what sums it can. */
+static sx_err map_each(sx_plan *p, work *w, const sx_id *maps, size_t n_map, sx_error *er)
+{
+    size_t k;
+    for (size_t i = 0; i < n_map; i++) mark_below(p, maps[i], w->first);
+    sx_err e = rounds(p, w, er);
+    sx_free(w->first);
+    w->first = NULL;
+    return e ? e : pass(p, w, maps, n_map, &k, er);
 }
 
 static sx_err order(sx_plan *p, sx_error *er)
 {
     work w = {.n_ids = sx_graph_size(p->g) + 1};
     sx_err e = SX_EOK;
-    size_t k, maps = 0;
+    sx_id *map = NULL;
+    size_t maps = 0;
     w.ready = sx_calloc(w.n_ids, 1);
     w.seen = sx_calloc(w.n_ids, 1);
     w.list = sx_calloc(w.n_ids + p->n_out, sizeof *w.list);
     w.need = sx_calloc(w.n_ids, sizeof *w.need);
+    w.first = sx_calloc(w.n_ids, 1);
+    map = sx_calloc(p->n_out + 1, sizeof *map);
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.list || !w.need || !p->sum || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.list || !w.need || !w.first || !map || !p->sum || !p->sum_pass || !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
     for (sx_id id = 1; id < w.n_ids; id++)
         if (p->need[id]) w.need[w.n_need++] = id;
-    do {
-        if ((e = values(p, &w, er)) || (e = images(p, &w, &k, er))) goto done;
-        if (!k && (e = pass(p, &w, &k, er))) goto done;
-    } while (k);
+    for (size_t i = 0; i < p->n_out; i++)
+        if (pixel(p, p->out[i])) map[maps++] = p->out[i];
+    if (maps && p->map_image == SX_EACH_IMAGE && (e = map_each(p, &w, map, maps, er))) goto done;
+    sx_free(w.first);
+    w.first = NULL;
+    if ((e = rounds(p, &w, er))) goto done;
     for (size_t i = 0; i < p->n_out; i++) {
         sx_id id = p->out[i];
         memset(w.seen, 0, w.n_ids);
@@ -159,14 +199,15 @@ static sx_err order(sx_plan *p, sx_error *er)
         if (pixel(p, id)) {
             memset(w.seen, 0, w.n_ids);
             if (!pixels_ready(p, id, w.ready, w.seen)) e = sx_fail(er, SX_EBUG, "an output cannot be computed");
-            w.list[maps++] = id;
         } else if (!w.ready[id]) {
             e = sx_fail(er, SX_EBUG, "an output cannot be computed");
         }
         if (e) goto done;
     }
-    if (maps) e = add_step(p, STEP_MAP, w.list, maps, er);
+    if (maps && p->map_image != SX_EACH_IMAGE) e = add_step(p, STEP_MAP, map, 0, maps, er);
 done:
+    sx_free(map);
+    sx_free(w.first);
     sx_free(w.ready);
     sx_free(w.seen);
     sx_free(w.list);
@@ -180,11 +221,13 @@ static void fill_info(sx_plan *p)
     p->info.sum_pass = p->sum_pass;
     p->info.pass_axes = p->pass_axes;
     size_t passes = p->info.passes;
-    for (size_t i = 0; i < p->n_step; i++) passes += p->step[i].kind == STEP_MAP && p->map_image == SX_EACH_IMAGE;
+    for (size_t i = 0; i < p->n_step; i++)
+        passes += p->step[i].kind == STEP_MAP && p->map_image == SX_EACH_IMAGE && p->step[i].n == 0;
+    p->info.walks = passes;
     p->info.bytes = passes * sx_dump_get_info(p->d)->bytes;
     for (size_t i = 0; i < p->n_step; i++) {
         size_t len = 0;
-        if (p->step[i].kind != STEP_PASS) continue;
+        if (p->step[i].kind != STEP_PASS && p->step[i].kind != STEP_MAP) continue;
         for (size_t j = 0; j < p->step[i].n; j++) len += sx_value_len(p->g, p->classes, p->step[i].id[j]);
         if (len > p->info.stat_doubles) p->info.stat_doubles = len;
     }

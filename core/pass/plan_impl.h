@@ -9,13 +9,13 @@ typedef enum step_kind {
     STEP_VALUES,     /* nodes without pixel and image axis, in id order */
     STEP_PASS,       /* pixel sums: one walk over the dump */
     STEP_IMAGES,     /* nsum and bsum nodes: one walk over the kept statistics */
-    STEP_MAP         /* the mapped pixel outputs: one image, or each */
+    STEP_MAP         /* pixel sums and the mapped pixel outputs of each image: one walk over the dump; or of one image, then no sums */
 } step_kind;
 
 typedef struct plan_step {
     step_kind kind;
-    sx_id *id;
-    size_t n;
+    sx_id *id;               /* n of them, then, for a map, n_map outputs */
+    size_t n, n_map;
 } plan_step;
 
 struct sx_plan {

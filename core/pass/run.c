@@ -129,82 +129,106 @@ static sx_err compute_values(sx_runner *r, const plan_step *s, sx_error *er)
     return SX_EOK;
 }
 
-/* -- Step: a pass over the dump ------------------------------------------------------------------------ */
+/* -- Step: a walk over the dump ------------------------------------------------------------------------- */
+
+/* Walks over all images; the sums of the step, if it has any, are the records of the next pass. */
+static sx_err walk_all(sx_walk *w, const plan_step *s, size_t wave_max, sx_error *er)
+{
+    sx_runner *r = w->r;
+    const size_t n = r->passes_done, limit = s->n ? sx_run_mem(r) / 4 / r->p->info.passes : 0;
+    sx_err e = sx_walk_imports(w, wave_max, er);
+    if (e || !s->n) return e ? e : sx_walk_images(w, 0, r->p->images, wave_max, NULL, er);
+    for (size_t i = 0; i < s->n; i++) r->stat_at[s->id[i]] = sx_prog_stat_off(w->prog, i);
+    r->record[n] = sx_calloc(w->stat_len + 1, sizeof(double));
+    if (!r->record[n]) return sx_nomem(er);
+    if ((e = sx_store_new(w->stat_len, limit, &r->store[n], er)) ||
+        (e = sx_walk_images(w, 0, r->p->images, wave_max, r->store[n], er)))
+        return e;
+    r->passes_done++;
+    return SX_EOK;
+}
 
 static sx_err do_pass(sx_runner *r, const plan_step *s, sx_error *er)
 {
     sx_walk w = {.r = r};
-    size_t n = r->passes_done, limit = sx_run_mem(r) / 4 / r->p->info.passes;
     sx_err e = sx_walk_start(&w, s->id, s->n, NULL, 0, er);
-    if (e) goto done;
-    size_t wave_max = sx_walk_most(r, w.stat_len);
-    for (size_t i = 0; i < s->n; i++) r->stat_at[s->id[i]] = sx_prog_stat_off(w.prog, i);
-    r->record[n] = sx_calloc(w.stat_len + 1, sizeof(double));
-    if (!r->record[n]) {
-        e = sx_nomem(er);
-        goto done;
-    }
-    if ((e = sx_store_new(w.stat_len, limit, &r->store[n], er)) || (e = sx_walk_imports(&w, wave_max, er)) ||
-        (e = sx_walk_images(&w, 0, r->p->images, wave_max, r->store[n], er)))
-        goto done;
-    r->passes_done++;
-done:
+    if (!e) e = walk_all(&w, s, sx_walk_most(r, w.stat_len), er);
     if (e == SX_EDATA) sx_walk_explain(&w, er);
     sx_walk_free(&w);
     return e;
 }
 
-static sx_err do_map(sx_runner *r, const plan_step *s, double *const *map, sx_error *er)
+/* -- Step: maps ------------------------------------------------------------------------------------------- */
+
+static void free_maps(void **map, size_t n)
 {
-    sx_walk w = {.r = r, .map = map};
-    sx_err e = sx_walk_start(&w, NULL, 0, s->id, s->n, er);
-    if (!e && !(e = sx_walk_imports(&w, 1, er))) e = sx_walk_images(&w, r->p->map_image, r->p->map_image + 1, 1, NULL, er);
+    for (size_t i = 0; map && i < n; i++) sx_free(map[i]);
+    sx_free(map);
+}
+
+/* Buffers for the mapped outputs of `images` images: [image][map], len[map] numbers per pixel. */
+static sx_err new_maps(const sx_runner *r, const size_t *len, size_t n_map, size_t images, size_t max_px, void ***out, sx_error *er)
+{
+    void **map = *out = sx_calloc(images * n_map + 1, sizeof *map);
+    if (!map) return sx_nomem(er);
+    for (size_t i = 0; i < images * n_map; i++)
+        if (!(map[i] = sx_malloc_aligned((len[i % n_map] * max_px + 1) * r->k->size))) return sx_nomem(er);
+    return SX_EOK;
+}
+
+/* The mapped outputs of one image, into the results. */
+static sx_err do_map(sx_runner *r, const plan_step *s, sx_error *er)
+{
+    const size_t image = r->p->map_image, px = sx_dump_n_px(r->p->d, image), n = s->n_map;
+    sx_walk w = {.r = r};
+    void **map = NULL;
+    size_t *len = sx_calloc(n + 1, sizeof *len), k = 0;
+    sx_err e = len ? SX_EOK : sx_nomem(er);
+    for (size_t i = 0; !e && i < n; i++) len[i] = sx_run_len(r, s->id[i]);
+    if (e || (e = new_maps(r, len, n, 1, px, &map, er)) || (e = sx_walk_start(&w, NULL, 0, s->id, n, er))) goto done;
+    w.map = map;
+    if ((e = sx_walk_imports(&w, 1, er)) || (e = sx_walk_images(&w, image, image + 1, 1, NULL, er))) goto done;
+    for (size_t i = 0; i < r->p->n_out; i++)
+        if (sx_run_node(r, r->p->out[i])->axes & SX_AX_P) {
+            r->k->to_double(r->res->out[i].v, map[k], len[k] * px);
+            k++;
+        }
+done:
     sx_walk_free(&w);
+    free_maps(map, n);
+    sx_free(len);
     return e;
 }
 
-/* Every image: as many at once as fit. */
+/* Of every image: as many at once as fit. */
 static sx_err do_map_each(sx_runner *r, const plan_step *s, sx_error *er)
 {
-    size_t n_map = s->n, per_px = 0, max_px = sx_dump_get_info(r->p->d)->max_px, k = 0, wave_max;
-    size_t *out = sx_calloc(n_map + 1, sizeof *out), *len = sx_calloc(n_map + 1, sizeof *len);
-    double **map = NULL;
-    sx_err e = SX_EOK;
-    sx_walk w = {.r = r, .each = true, .n_map = n_map, .map_out = out, .map_per_px = len};
-    if (!out || !len) {
-        e = sx_nomem(er);
-        goto done;
-    }
-    for (size_t i = 0; i < r->p->n_out; i++)
+    size_t n = s->n_map, per_px = 0, max_px = sx_dump_get_info(r->p->d)->max_px, k = 0, wave_max = 0, most;
+    size_t *out = sx_calloc(n + 1, sizeof *out), *len = sx_calloc(n + 1, sizeof *len);
+    void **map = NULL;
+    sx_walk w = {.r = r, .each = true, .n_map = n, .map_out = out, .map_per_px = len};
+    sx_err e = out && len ? SX_EOK : sx_nomem(er);
+    for (size_t i = 0; !e && i < r->p->n_out; i++)
         if (sx_run_node(r, r->p->out[i])->axes & SX_AX_P) {
             len[k] = sx_run_len(r, r->p->out[i]);
             per_px += len[k];
             out[k++] = i;
         }
-    wave_max = MAP_BYTES / (per_px * max_px * sizeof(double) + 1);
-    if (wave_max < 1) wave_max = 1;
+    if (e || (e = sx_walk_start(&w, s->id, s->n, s->id + s->n, n, er))) goto done;
+    most = MAP_BYTES / (per_px * max_px * r->k->size + 1);
+    wave_max = sx_walk_most(r, w.stat_len);
+    if (wave_max > most) wave_max = most ? most : 1;
     if (wave_max > 64) wave_max = 64;
     if (wave_max > r->p->images) wave_max = r->p->images;
-    map = sx_calloc(wave_max * n_map + 1, sizeof *map);
-    if (!map) {
-        e = sx_nomem(er);
-        goto done;
-    }
-    for (size_t i = 0; i < wave_max * n_map; i++)
-        if (!(map[i] = sx_malloc_aligned((len[i % n_map] * max_px + 1) * sizeof **map))) {
-            e = sx_nomem(er);
-            goto done;
-        }
+    if ((e = new_maps(r, len, n, wave_max, max_px, &map, er))) goto done;
     w.map = map;
-    if (!(e = sx_walk_start(&w, NULL, 0, s->id, s->n, er)) && !(e = sx_walk_imports(&w, wave_max, er)))
-        e = sx_walk_images(&w, 0, r->p->images, wave_max, NULL, er);
+    e = walk_all(&w, s, wave_max, er);
     if (e == SX_EDATA) sx_walk_explain(&w, er);
 done:
-    for (size_t i = 0; map && i < wave_max * n_map; i++) sx_free(map[i]);
-    sx_free(map);
+    sx_walk_free(&w);
+    free_maps(map, wave_max * n);
     sx_free(out);
     sx_free(len);
-    sx_walk_free(&w);
     return e;
 }
 
@@ -249,23 +273,16 @@ static sx_err imagewise_outputs(sx_runner *r, sx_error *er)
     return e;
 }
 
-static sx_err collect(sx_runner *r, const plan_step *map_step, sx_error *er)
+static sx_err collect(sx_runner *r, sx_error *er)
 {
     sx_plan *p = r->p;
-    double **map = sx_calloc(p->n_out + 1, sizeof *map);
-    size_t n_map = 0;
-    sx_err e = map ? SX_EOK : sx_nomem(er);
-    for (size_t i = 0; !e && i < p->n_out; i++) {
-        sx_array *a = &r->res->out[i];
+    for (size_t i = 0; i < p->n_out; i++) {
         const sx_node *n = sx_run_node(r, p->out[i]);
-        if ((e = allocate(r, a, p->out[i], er))) break;
-        if (n->axes & SX_AX_P) map[n_map++] = a->v;
-        else if (!(n->axes & SX_AX_N)) memcpy(a->v, r->value[p->out[i]], a->n * sizeof *a->v);
+        sx_err e = allocate(r, &r->res->out[i], p->out[i], er);
+        if (e) return e;
+        if (!(n->axes & (SX_AX_P | SX_AX_N))) memcpy(r->res->out[i].v, r->value[p->out[i]], r->res->out[i].n * sizeof(double));
     }
-    if (!e) e = imagewise_outputs(r, er);
-    if (!e && map_step) e = p->map_image == SX_EACH_IMAGE ? do_map_each(r, map_step, er) : do_map(r, map_step, map, er);
-    sx_free(map);
-    return e;
+    return imagewise_outputs(r, er);
 }
 
 static uint64_t spilled(const sx_runner *r)
@@ -321,10 +338,14 @@ sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *
         case STEP_VALUES: e = compute_values(&r, s, er); break;
         case STEP_IMAGES: e = sum_images(&r, s, er); break;
         case STEP_PASS: e = o->keep ? sx_run_kept(&r, s, er) : do_pass(&r, s, er); break;
-        case STEP_MAP: map = s; break;
+        case STEP_MAP:
+            if (p->map_image == SX_EACH_IMAGE) e = do_map_each(&r, s, er);
+            else map = s;
+            break;
         }
     }
-    if (!e) e = collect(&r, map, er);
+    if (!e) e = collect(&r, er);
+    if (!e && map) e = do_map(&r, map, er);
     if (!e) r.res->spilled = spilled(&r);
 done:
     free_runner(&r);

@@ -69,7 +69,7 @@ typedef struct sx_walk {
     size_t n_task, task_cap;
     char **scratch;                  /* per worker */
     uint64_t *valid, *masked;        /* per task */
-    double *const *map;              /* per map node; with each: the same per image of the wave */
+    void *const *map;                /* per map node; with each: the same per image of the wave */
     size_t n_map;
     bool each;                       /* map every image and hand it out */
     const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */

@@ -138,7 +138,7 @@ static sx_err emit_wave(sx_walk *w, sx_error *er)
     for (size_t i = 0; i < w->count; i++)
         for (size_t k = 0; k < w->n_map; k++) {
             size_t n = w->map_per_px[k] * w->image[i].n_px;
-            sx_err e = o->emit(o->emit_arg, w->first + i, w->map_out[k], w->map[i * w->n_map + k], n, er);
+            sx_err e = o->emit(o->emit_arg, w->first + i, w->map_out[k], w->map[i * w->n_map + k], w->r->k->size == 4 ? SX_F32 : SX_F64, n, er);
             if (e) return e;
         }
     return SX_EOK;

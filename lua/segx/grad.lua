@@ -112,19 +112,21 @@ end
 --- by image; what the file holds in memory is a few images. opts: dtype = "float32" (default)
 --- "float16" "float64", gzip = 0..9, unit, precision, threads, mem. float16 numbers are stored times
 --- a power of two (attribute `scale`; 1 for the others): value = stored / scale. The file has its
---- name only when it is complete.
+--- name only when it is complete. Returns the value of the loss, from the same walks over the dump,
+--- and how many of them there were.
 function Loss:write_grad(d, path, opts)
   check_dump("write_grad", d)
   opts = opts or {}
   errors.check_keys("write_grad", "option", opts,
     {"dtype", "gzip", "unit", "precision", "threads", "mem"})
-  local g = gradient(self, d, opts.unit)
+  local value = self:tensor(d, opts.unit)
+  local g = core.grad(value, d.logits)
   if #g:sweep_axes() > 0 then
     errors.misuse("write_grad: the loss has sweep axes", "choose one configuration: row.loss")
   end
   local scale = opts.dtype == "float16" and half_scale(self, d, opts) or 1.0
   return core.write_planes(d, g, path, {name = "grad", dtype = opts.dtype or "float32",
-    gzip = opts.gzip, scale = scale, source = "gradient of " .. tostring(self),
+    gzip = opts.gzip, scale = scale, source = "gradient of " .. tostring(self), value = value,
     precision = opts.precision, threads = opts.threads, mem = opts.mem})
 end
 

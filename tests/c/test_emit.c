@@ -61,12 +61,13 @@ typedef struct seen {
     double v[N][C * PX], row[N][PX];
 } seen;
 
-static sx_err take(void *arg, size_t image, size_t out, const double *v, size_t n, sx_error *e)
+static sx_err take(void *arg, size_t image, size_t out, const void *v, sx_dtype type, size_t n, sx_error *e)
 {
     seen *s = arg;
     if (s->next / 2 == s->stop_at) return sx_fail(e, SX_EFILE, "the disk is full");
     if (image != s->next / 2 || out != 1 + s->next % 2) return sx_fail(e, SX_EBUG, "out of order");
-    memcpy(out == 1 ? s->v[image] : s->row[image], v, n * sizeof *v);
+    if (type != SX_F64) return sx_fail(e, SX_EBUG, "not in double");
+    memcpy(out == 1 ? s->v[image] : s->row[image], v, n * sizeof(double));
     s->next++;
     return SX_EOK;
 }
@@ -93,6 +94,7 @@ static void each_equals_one(void **state)
     assert_int_equal(run(out, 3, SX_EACH_IMAGE, s, &r), SX_EOK);
     assert_int_equal(s->next, 2 * N);
     assert_true(r->out[0].n == 1 && r->out[0].v[0] > 0);
+    assert_int_equal(r->passes, 2);                /* the sums of p_t; then the maps, and in the same walk those of ce */
     assert_int_equal(r->out[1].n, 0);
     for (size_t i = 0; i < N; i++) {
         assert_int_equal(run(out + 1, 2, i, NULL, &one), SX_EOK);
@@ -147,7 +149,7 @@ static sx_err write_all(const char *path, sx_dtype type, double scale, size_t n,
     sx_write_opts o = {.n = N, .classes = C, .n_dims = 2, .dims = {H, W}, .logits_type = type, .labels_type = SX_U8,
                        .gzip = 1, .only = "grad", .text = "a test", .scale = scale};
     sx_err code = sx_dump_create(path, &o, &w, e);
-    for (size_t i = 0; !code && i < n; i++) code = sx_dump_write_array(w, i, x + i * C * PX, e);
+    for (size_t i = 0; !code && i < n; i++) code = sx_dump_write_array(w, i, x + i * C * PX, SX_F64, e);
     if (code) {
         sx_dump_finish(w, NULL);
         return code;

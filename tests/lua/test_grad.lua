@@ -462,12 +462,14 @@ end)
 
 -- -- Files ---------------------------------------------------------------------------------------
 
-test "write_grad writes what grad gives" (function()
+test "write_grad: files, the value, walks" (function()
   local d = F.random(12, 3, 3, 4, 5)
   local loss = L.dice{} + L.focal{gamma = 2}
   for _, dtype in ipairs {"float32", "float16", "float64"} do
     local path = T.tmp("grad-" .. dtype .. ".h5")
-    eq(loss:write_grad(d, path, {dtype = dtype, precision = "double", gzip = 1}), 2)
+    local value, walks = loss:write_grad(d, path, {dtype = dtype, precision = "double", gzip = 1})
+    eq(walks, 2)
+    eq(value, loss:eval(d, {precision = "double"}).value)
     local file = io.open(path, "rb")
     ok(file, "the file is there")
     local size = file:seek "end"
@@ -478,6 +480,8 @@ test "write_grad writes what grad gives" (function()
     loss:write_grad(d, "/no/such/folder/grad.h5")
   end)
   eq(missing.code, "file")
+  local _, walks = L.ce{}:write_grad(d, T.tmp "grad-ce.h5")
+  eq(walks, 2)                                     -- the labels alone, then value and gradient together
 end)
 
 -- -- Real dumps ----------------------------------------------------------------------------------
