@@ -37,6 +37,8 @@ struct sx_pool {
     atomic_int running;      /* workers that have not finished this round */
     atomic_bool busy;        /* a loop is running: a task must not start another */
     bool quit;               /* written before the last round */
+    void *buffer;            /* sx_pool_buffer */
+    size_t buffer_len;
     /* the loop */
     sx_task task;
     void *arg;
@@ -188,8 +190,19 @@ void sx_pool_free(sx_pool *p)
     pthread_cond_destroy(&p->done);
     pthread_cond_destroy(&p->start);
     pthread_mutex_destroy(&p->lock);
+    sx_free(p->buffer);
     sx_free(p->w);
     sx_free(p);
+}
+
+void *sx_pool_buffer(sx_pool *p, size_t n)
+{
+    if (n > p->buffer_len || !p->buffer) {
+        sx_free(p->buffer);
+        p->buffer = sx_malloc_aligned(n);
+        p->buffer_len = p->buffer ? n : 0;
+    }
+    return p->buffer;
 }
 
 int sx_pool_threads(const sx_pool *p)

@@ -19,6 +19,9 @@ typedef sx_err (*sx_task)(void *arg, size_t index, int worker, sx_error *er);
 sx_err sx_pool_new(int threads, sx_pool **out, sx_error *er);
 void sx_pool_free(sx_pool *p);
 int sx_pool_threads(const sx_pool *p);
+/* At least n bytes, 64-byte aligned, that stay with the pool until a larger n is asked for: fresh pages cost more than what is
+ * computed into them. For the caller of sx_pool_for, one use at a time; contents are whatever. NULL: no memory. */
+void *sx_pool_buffer(sx_pool *p, size_t n);
 sx_err sx_pool_for(sx_pool *p, size_t n, sx_task task, void *arg, sx_error *er);
 
 /* Async-signal-safe: asks running and coming loops to stop. sx_interrupt_clear before new work. */

@@ -163,7 +163,7 @@ static void run_ew(const run *r, const ins *in, size_t k)
 {
     const size_t es = r->k->size;
     const val *dst = &r->p->val[in->id];
-    char *d = place_of(r, in, 3, in->id, k), *x[3] = {NULL, NULL, NULL};
+    char *d = place_of(r, in, OWN, in->id, k), *x[3] = {NULL, NULL, NULL};
     size_t step[3] = {0, 0, 0};
     unsigned scalars = 0;
     bool flat = dst->kind == V_PLANE && r->n == r->p->P;   /* planes and numbers only: one long row */
@@ -189,7 +189,7 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     const sx_image *im = r->b->image;
     const sx_dump_info *info = r->p->info;
     const size_t es = r->k->size, skip = info->activation == SX_SIGMOID1;
-    char *d = place_of(r, in, 3, in->id, k);
+    char *d = place_of(r, in, OWN, in->id, k);
     sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(info->logits_type),
                 .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
                 .channels = r->p->classes - skip};
@@ -217,7 +217,7 @@ static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
     const sx_prog *p = r->p;
     const sx_node *n = sx_node_get(p->g, in->id);
     const val *v = &p->val[in->id];
-    void *rows = place_of(r, in, 3, in->id, k);
+    void *rows = place_of(r, in, OWN, in->id, k);
     void *e = v->plane ? plane_of(r, in->id, k) : NULL;
     if (sx_tgt_direct(p, n)) {
         const sx_image *im = r->b->image;
@@ -236,7 +236,7 @@ static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
 static void run_pick(const run *r, const ins *in, size_t k)
 {
     const val *v = &r->p->val[in->arg[0]];
-    void *d = place_of(r, in, 3, in->id, k), *x = place_of(r, in, 0, in->arg[0], k);
+    void *d = place_of(r, in, OWN, in->id, k), *x = place_of(r, in, 0, in->arg[0], k);
     void *y = place_of(r, in, 1, in->arg[1], k);
     if (v->kind == V_PLANE) r->k->pick(d, x, y, r->p->classes, r->p->P, r->n);
     else if (v->kind == V_MAT) r->k->pick_mat(d, x, y, r->p->classes, r->p->P, r->n);
@@ -266,7 +266,7 @@ static void run_basis(const run *r, const ins *in, size_t k)
 {
     const val *x = &r->p->val[in->arg[0]];
     const size_t es = r->k->size, rows = x->kind == V_PLANE ? r->p->classes : 1;
-    char *d = place_of(r, in, 3, in->id, k), *s = place_of(r, in, 0, in->arg[0], k);
+    char *d = place_of(r, in, OWN, in->id, k), *s = place_of(r, in, 0, in->arg[0], k);
     unsigned need = basis_need(r, in->id);
     for (size_t c = 0; c < rows; c++)
         r->k->basis(d + c * SX_BASIS_ROWS * r->p->P * es, s + c * r->p->P * es, need, r->p->P, r->n);
@@ -277,7 +277,7 @@ static void run_powb(const run *r, const ins *in, size_t k)
     const val *dst = &r->p->val[in->id], *base = &r->p->val[in->arg[0]], *g = &r->p->val[in->arg[1]];
     const size_t es = r->k->size, rows = dst->kind == V_PLANE ? r->p->classes : 1;
     const bool plane = base->rows > SX_BASIS_ROWS;
-    char *d = place_of(r, in, 3, in->id, k), *b = place_of(r, in, 0, in->arg[0], k);
+    char *d = place_of(r, in, OWN, in->id, k), *b = place_of(r, in, 0, in->arg[0], k);
     const double *gamma = import_of(r, in, 1, in->arg[1], k);
     for (size_t c = 0; c < rows; c++)
         r->k->powb(d + c * r->p->P * es, b + (plane ? c * SX_BASIS_ROWS * r->p->P * es : 0),
@@ -304,6 +304,34 @@ static void run_sum(const run *r, const ins *in, size_t k)
     }
 }
 
+static sx_soft soft_of(const run *r, const ins *in, size_t k)
+{
+    const char *state = place_of(r, in, 0, in->arg[0], k);
+    sx_soft f = {.e = state + SX_TGT_ROWS * r->p->P * r->k->size, .rows = state, .lab = &r->lab, .masked = in->masked, .P = r->p->P,
+                 .n = r->n, .vec = in->arg[2] ? place_of(r, in, 2, in->arg[2], k) : NULL};
+    const void **x[2] = {&f.row, &f.sub};
+    for (int i = 0; i < 2; i++) {
+        const int a = i ? 3 : 1;
+        if (!in->arg[a]) continue;
+        *x[i] = place_of(r, in, a, in->arg[a], k);
+        if (r->p->val[in->arg[a]].kind == V_SCALAR) f.scalars |= 1u << i;
+    }
+    return f;
+}
+
+/* Where a map's combination k has the first pixel of the stage. */
+static char *map_at(const run *r, const ins *in, size_t k, size_t rows)
+{
+    return (char *)r->b->map[in->stat] + (k * rows * r->b->image->n_px + r->at) * r->k->size;
+}
+
+static void run_soft_map(const run *r, const ins *in, size_t k)
+{
+    sx_soft f = soft_of(r, in, k);
+    f.n = r->count;
+    r->k->soft_map(&f, map_at(r, in, k, r->p->classes), r->b->image->n_px);
+}
+
 static void run_map(const run *r, const ins *in, size_t k)
 {
     const sx_prog *p = r->p;
@@ -311,7 +339,7 @@ static void run_map(const run *r, const ins *in, size_t k)
     size_t rows = v->kind == V_PLANE ? p->classes : 1, px = r->b->image->n_px;
     const char *x = place_of(r, in, 0, in->arg[0], k);
     const size_t es = r->k->size;
-    char *d = (char *)r->b->map[in->stat] + (k * rows * px + r->at) * es;
+    char *d = map_at(r, in, k, rows);
     for (size_t c = 0; c < rows; c++) memcpy(d + c * px * es, x + c * p->P * es, r->count * es);
 }
 
@@ -322,7 +350,7 @@ static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
     if (!im->field || !im->field[f]) return sx_fail(er, SX_EBUG, "field %d was not read", (int)f);
     sx_src s = {.x = (const char *)im->field[f] + r->at * sx_dtype_size(im->field_type[f]), .type = im->field_type[f],
                 .p_stride = 1, .n_px = r->count};
-    r->k->load(place_of(r, in, 3, in->id, k), &s, 0, r->n);
+    r->k->load(place_of(r, in, OWN, in->id, k), &s, 0, r->n);
     return SX_EOK;
 }
 
@@ -330,10 +358,19 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
 {
     const sx_prog *p = r->p;
     const size_t C = p->classes, P = p->P, n = r->n;
-    void *d = in->op == SX_OP_NONE || p->val[in->id].kind == V_NONE ? NULL : place_of(r, in, 3, in->id, k);
+    if (in->kind == INS_MAP || in->kind == INS_SOFT_MAP) {
+        if (in->kind == INS_MAP) run_map(r, in, k);
+        else run_soft_map(r, in, k);
+        return SX_EOK;
+    }
+    void *d = p->val[in->id].kind == V_NONE ? NULL : place_of(r, in, OWN, in->id, k);
     void *x = in->arg[0] ? place_of(r, in, 0, in->arg[0], k) : NULL;
+    if (in->kind == INS_SOFT_DOT) {
+        sx_soft f = soft_of(r, in, k);
+        r->k->soft_dot(&f, d);
+        return SX_EOK;
+    }
     switch (in->op) {
-    case SX_OP_NONE: run_map(r, in, k); break;
     case SX_OP_logits: return stage_logits(r, in, k, er);
     case SX_OP_labels: r->k->from_lab(d, NULL, &r->lab, n); break;
     case SX_OP_valid: r->k->from_lab(NULL, d, &r->lab, n); break;
@@ -393,6 +430,7 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
                     if ((e = step(&r, &p->ins[i], k, er))) return e;
         }
     }
+    r.k->settle();
     return SX_EOK;
 }
 

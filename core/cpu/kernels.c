@@ -7,7 +7,7 @@
 #include "cpu/ftype.h"
 #include "cpu/math.h"
 
-#if defined(__F16C__)
+#if defined(__AVX__)
 #include <immintrin.h>
 #endif
 

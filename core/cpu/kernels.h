@@ -49,6 +49,17 @@ typedef struct sx_tgt_work {
     bool second;               /* they are in the second of two tiles */
 } sx_tgt_work;
 
+/* row D + p (vec - sub) of a target-out state, and csum(vec p): see fuse.c. */
+typedef struct sx_soft {
+    const void *e, *rows;      /* the plane exp(x - m') and the state */
+    const sx_lab *lab;
+    const void *row, *sub;     /* a row or, where the bit is set, one number: bit 0 row, bit 1 sub; NULL: no such term */
+    unsigned scalars;
+    const void *vec;           /* by class */
+    bool masked;               /* 0 where the pixel does not count */
+    size_t P, n;
+} sx_soft;
+
 typedef struct sx_kernels {
     size_t size;               /* of an element: 4 or 8 */
     /* Elementwise; bit i of scalars: argument i is one number. */
@@ -62,6 +73,9 @@ typedef struct sx_kernels {
     bool (*tgt)(const sx_src *x, const sx_lab *l, size_t n, size_t P, void *rows, void *e, sx_tgt_work *w);
     void (*tgt_row)(sx_op op, void *d, const void *rows, size_t P, size_t n);
     void (*tgt_soft)(sx_op op, void *plane, const void *e, const void *rows, const sx_lab *l, size_t P, size_t n);
+    void (*soft_map)(const sx_soft *f, void *d, size_t c_stride);   /* past the caches where it can: then call settle */
+    void (*settle)(void);      /* before other threads read it */
+    void (*soft_dot)(const sx_soft *f, void *d);
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
     void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
     void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);

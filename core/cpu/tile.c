@@ -24,12 +24,26 @@ bool sx_tgt_direct(const sx_prog *p, const sx_node *tgt)
 
 /* -- Which nodes ------------------------------------------------------------------------------------ */
 
+static void mark(sx_prog *p, sx_id id, uint8_t *need);
+
+static void mark_form(sx_prog *p, const soft_form *f, uint8_t *need)
+{
+    const sx_id list[INS_ARGS] = {f->tgt, f->row, f->vec, f->sub};
+    for (int i = 0; i < INS_ARGS; i++)
+        if (list[i]) mark(p, list[i], need);
+}
+
 static void mark(sx_prog *p, sx_id id, uint8_t *need)
 {
     if (need[id]) return;
     need[id] = 1;
     if (!pixel(p, id)) return;
     const sx_node *n = node(p, id);
+    soft_form f;
+    if (sx_fuse_dot(p, id, &f)) {
+        mark_form(p, &f, need);
+        return;
+    }
     int args = n->n_arg;
     if (n->op == SX_OP_tgt) args = sx_tgt_direct(p, n) ? 0 : 1;   /* reads labels, and mostly logits, by itself */
     for (int i = 0; i < args; i++) mark(p, n->arg[i], need);
@@ -100,6 +114,20 @@ static sx_err add_imports(sx_prog *p, const uint8_t *need, sx_error *er)
 
 /* -- Instructions: groups in order, ids (topological) inside a group --------------------------------- */
 
+/* exp(x - m') goes to its one user, else to the state itself. */
+static void want_plane(sx_prog *p, sx_id tgt, sx_id user)
+{
+    val *state = &p->val[tgt];
+    state->plane = state->plane || !user ? tgt : user;
+    if (state->plane == tgt) state->rows = SX_TGT_ROWS + p->classes;
+}
+
+static ins soft_ins(sx_prog *p, ins_kind kind, sx_id id, const soft_form *f)
+{
+    want_plane(p, f->tgt, 0);
+    return (ins){.kind = kind, .id = id, .arg = {f->tgt, f->row, f->vec, f->sub}, .masked = f->masked};
+}
+
 static sx_err add_ins(sx_prog *p, group *gr, const ins *in, sx_error *er)
 {
     if (p->n_ins == p->cap_ins) {
@@ -142,11 +170,9 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             v->axes = gr->axes;
             v->rows = rows_of(p, id);
             if (nd->op == SX_OP_field) p->fields |= 1u << (nd->attr & 31);
-            if (nd->op == SX_OP_p || nd->op == SX_OP_dir) {   /* exp(x - m') goes to its one user, else to tgt itself */
-                val *state = &p->val[nd->arg[0]];
-                if (state->plane) state->rows = SX_TGT_ROWS + p->classes;
-                state->plane = state->plane ? nd->arg[0] : id;
-            }
+            if (nd->op == SX_OP_p || nd->op == SX_OP_dir) want_plane(p, nd->arg[0], id);
+            soft_form f;
+            if (sx_fuse_dot(p, id, &f)) in = soft_ins(p, INS_SOFT_DOT, id, &f);
             if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
         }
         for (size_t i = 0; i < n_sum; i++) {
@@ -157,7 +183,10 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
         }
         for (size_t i = 0; i < n_map; i++) {
             if (sweeps(p, map[i]) != gr->axes) continue;
-            ins in = {.op = SX_OP_NONE, .id = map[i], .arg = {map[i]}, .stat = i};
+            ins in = {.kind = INS_MAP, .id = map[i], .arg = {map[i]}};
+            soft_form f;
+            if (sx_fuse_map(p, map[i], &f)) in = soft_ins(p, INS_SOFT_MAP, map[i], &f);
+            in.stat = i;
             if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
         }
     }
@@ -199,7 +228,7 @@ static void find_last(sx_prog *p, size_t *last)
     for (size_t gi = 0; gi < p->n_group; gi++) {
         const group *gr = &p->group[gi];
         for (size_t i = gr->first; i < gr->first + gr->n; i++)
-            for (int a = 0; a < 3; a++) {
+            for (int a = 0; a < INS_ARGS; a++) {
                 sx_id id = p->ins[i].arg[a];
                 if (!id || !pixel(p, id)) continue;
                 val *v = &p->val[id];
@@ -221,6 +250,8 @@ static void place_value(sx_prog *p, placer *pl, sx_id id)
     pl->live[pl->n_live++] = id;
 }
 
+static bool is_map(const ins *in) { return in->kind == INS_MAP || in->kind == INS_SOFT_MAP; }
+
 static sx_err place_all(sx_prog *p, sx_error *er)
 {
     size_t n = sx_graph_size(p->g) + 1;
@@ -234,7 +265,7 @@ static sx_err place_all(sx_prog *p, sx_error *er)
     find_last(p, last);
     for (size_t i = 0; i < p->n_ins; i++) {
         const ins *in = &p->ins[i];
-        if (p->val[in->id].kind != V_NONE && !p->val[in->id].outside && !p->val[in->id].placed && in->op != SX_OP_NONE) {
+        if (p->val[in->id].kind != V_NONE && !p->val[in->id].outside && !p->val[in->id].placed && !is_map(in)) {
             place_value(p, &pl, in->id);
             sx_id plane = p->val[in->id].plane;       /* tgt writes the plane that p or dir finishes */
             if (plane && plane != in->id) place_value(p, &pl, plane);
@@ -263,8 +294,8 @@ static sx_err projections(sx_prog *p, sx_error *er)
     for (size_t gi = 0; gi < p->n_group; gi++) {
         group *gr = &p->group[gi];
         for (size_t i = gr->first; i < gr->first + gr->n; i++)
-            for (int a = 0; a < 4; a++) {
-                sx_id id = a < 3 ? p->ins[i].arg[a] : p->ins[i].op == SX_OP_NONE ? 0 : p->ins[i].id;
+            for (int a = 0; a <= OWN; a++) {
+                sx_id id = a < OWN ? p->ins[i].arg[a] : is_map(&p->ins[i]) ? 0 : p->ins[i].id;
                 if (!id) continue;
                 const val *v = &p->val[id];
                 if (v->kind == V_NONE || !v->axes || (!v->outside && !v->kept)) continue;
@@ -343,7 +374,11 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
         goto done;
     }
     for (size_t i = 0; i < n_sum; i++) mark(p, node(p, sum[i])->arg[0], need);
-    for (size_t i = 0; i < n_map; i++) mark(p, map[i], need);
+    for (size_t i = 0; i < n_map; i++) {
+        soft_form f;
+        if (sx_fuse_map(p, map[i], &f)) mark_form(p, &f, need);
+        else mark(p, map[i], need);
+    }
     stat_layout(p, sum, n_sum);
     if ((e = find_groups(p, need, er)) || (e = add_imports(p, need, er)) ||
         (e = emit(p, need, sum, n_sum, map, n_map, er)) || (e = place_all(p, er)) || (e = projections(p, er)))

@@ -19,11 +19,23 @@ typedef struct val {
     sx_id plane;               /* tgt: the p or dir node whose plane it fills; itself when both; 0 when none */
 } val;
 
+/* What fuse.c finds: row D + p (vec - sub), or csum(vec p); 0 where a part is missing. */
+typedef struct soft_form {
+    sx_id tgt, row, vec, sub;
+    bool masked;               /* 0 at pixels that do not count */
+} soft_form;
+
+typedef enum ins_kind { INS_OP, INS_MAP, INS_SOFT_MAP, INS_SOFT_DOT } ins_kind;
+enum { INS_ARGS = 4, OWN = INS_ARGS };
+
 typedef struct ins {
-    sx_op op;                  /* SX_OP_NONE: write arg[0] to map number stat */
-    sx_id id, arg[3];
-    size_t stat;               /* sums: offset of the first combination in the cell */
-    const size_t *proj[4];     /* per argument and (3) result: offset of combination k, or NULL */
+    ins_kind kind;
+    sx_op op;                  /* INS_OP */
+    sx_id id;                  /* the node; of maps, what is mapped */
+    sx_id arg[INS_ARGS];       /* INS_MAP: the value; INS_SOFT_*: tgt, row, vec, sub */
+    bool masked;               /* INS_SOFT_MAP */
+    size_t stat;               /* sums: offset of the first combination in the cell; maps: number of the map */
+    const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
 } ins;
 
 typedef struct group {
@@ -54,6 +66,9 @@ struct sx_prog {
 
 /* Product of the counts of the sweep axes in the set. */
 size_t sx_prog_combos(const sx_prog *p, sx_axes sweeps);
+
+bool sx_fuse_map(const sx_prog *p, sx_id id, soft_form *f);
+bool sx_fuse_dot(const sx_prog *p, sx_id id, soft_form *f);
 
 /* Does this tgt node read the dump's numbers without a staged plane of logits? */
 bool sx_tgt_direct(const sx_prog *p, const sx_node *tgt);

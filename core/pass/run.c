@@ -160,19 +160,19 @@ static sx_err do_pass(sx_runner *r, const plan_step *s, sx_error *er)
 
 /* -- Step: maps ------------------------------------------------------------------------------------------- */
 
-static void free_maps(void **map, size_t n)
-{
-    for (size_t i = 0; map && i < n; i++) sx_free(map[i]);
-    sx_free(map);
-}
-
-/* Buffers for the mapped outputs of `images` images: [image][map], len[map] numbers per pixel. */
+/* Places for the mapped outputs of `images` images: [image][map], len[map] numbers per pixel. The list is the caller's. */
 static sx_err new_maps(const sx_runner *r, const size_t *len, size_t n_map, size_t images, size_t max_px, void ***out, sx_error *er)
 {
     void **map = *out = sx_calloc(images * n_map + 1, sizeof *map);
+    size_t total = 0, at = 0;
     if (!map) return sx_nomem(er);
-    for (size_t i = 0; i < images * n_map; i++)
-        if (!(map[i] = sx_malloc_aligned((len[i % n_map] * max_px + 1) * r->k->size))) return sx_nomem(er);
+    for (size_t i = 0; i < n_map; i++) total += (len[i] * max_px * r->k->size + 63) / 64 * 64 * images;
+    char *buffer = sx_pool_buffer(r->o->pool, total);
+    if (!buffer) return sx_nomem(er);
+    for (size_t i = 0; i < images * n_map; i++) {
+        map[i] = buffer + at;
+        at += (len[i % n_map] * max_px * r->k->size + 63) / 64 * 64;
+    }
     return SX_EOK;
 }
 
@@ -195,7 +195,7 @@ static sx_err do_map(sx_runner *r, const plan_step *s, sx_error *er)
         }
 done:
     sx_walk_free(&w);
-    free_maps(map, n);
+    sx_free(map);
     sx_free(len);
     return e;
 }
@@ -226,7 +226,7 @@ static sx_err do_map_each(sx_runner *r, const plan_step *s, sx_error *er)
     if (e == SX_EDATA) sx_walk_explain(&w, er);
 done:
     sx_walk_free(&w);
-    free_maps(map, wave_max * n);
+    sx_free(map);
     sx_free(out);
     sx_free(len);
     return e;

@@ -170,6 +170,35 @@ test "spilled statistics, the same bytes" (function()
   eq(kept.stats.spilled, 0)
 end)
 
+-- Gradients of pixel losses, of class sums and of both are computed from the softmax state at once (core/cpu/fuse.c). Times
+-- one, whose value the engine does not look at, they are not.
+test "gradients written at once, the bytes of step by step" (function()
+  local one = core.leaf(1.0, "one")
+  local p = function(d) return d.logits:softmax "class" end
+  for _, name in ipairs(names) do
+    local d = dumps[name]
+    local losses = {L.focal {gamma = A.grid("gamma", {0.5, 2.3})}, L.dice {unit = "image"},
+      A.grid("mix", {0.25, 0.75}) * L.ce {weight = W.inverse_sqrt(d)} + L.tversky {alpha = 0.3, beta = 0.7}}
+    for _, isa in ipairs(levels) do
+      for _, precision in ipairs {"single", "double"} do
+        local opts = {precision = precision, isa = isa}
+        for k, loss in ipairs(losses) do
+          local g = core.grad(loss:tensor(d), d.logits)
+          local both = core.eval(d, {core.image(g, 1), core.image(g * one, 1)}, opts)
+          local x, y = both[1], both[2]
+          local off = x:ne(y):sum():item() + (1 / x):ne(1 / y):sum():item()      -- 1 / x: -0 is not 0
+          ok(off == 0, ("%s %s %s loss %d"):format(name, isa, precision, k))
+        end
+        local by_class = core.dense {table.unpack({0.5, -2, 3, 0.25, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 7}, 1,
+          d:info().classes)}
+        local plane = p(d) * core.leaf(by_class, "v")
+        local e = core.eval(d, {plane:sum "class":square():sum(), plane:maximum(-1e30):sum "class":square():sum()}, opts)
+        eq(e[1]:item(), e[2]:item())
+      end
+    end
+  end
+end)
+
 -- Committed: every compiler and machine must arrive at these. They may change only together with the
 -- arithmetic itself.
 local committed = {
