@@ -11,7 +11,7 @@ typedef struct run {
     const sx_prog *p;
     const sx_kernels *k;
     sx_block *b;
-    char *scratch;
+    char *base[2];             /* scratch memory; imports in the arithmetic's type */
     sx_lab lab;
     int32_t *seen;             /* [classes + 1] number of the last tile that held the label */
     int32_t tile_no;
@@ -145,42 +145,30 @@ static void survey_labels(run *r)
 
 /* -- Instructions -------------------------------------------------------------------------------------- */
 
-static void *place_of(const run *r, const ins *in, int a, sx_id id, size_t k)
+static inline char *place_of(const run *r, const ins *in, int a, size_t k)
 {
-    const val *v = &r->p->val[id];
-    size_t off = v->off + (in->proj[a] ? in->proj[a][k] : 0);
-    const char *base = v->outside ? (const char *)r->b->imports_t : r->scratch;
-    return (void *)(uintptr_t)(base + off * r->k->size);
+    return r->base[in->outside[a]] + in->off[a] + (in->proj[a] ? in->proj[a][k] : 0);
 }
 
-static const double *import_of(const run *r, const ins *in, int a, sx_id id, size_t k)
+static const double *import_of(const run *r, const ins *in, int a, size_t k)
 {
-    return r->b->imports + r->p->val[id].off + (in->proj[a] ? in->proj[a][k] : 0);
+    return r->b->imports + (in->off[a] + (in->proj[a] ? in->proj[a][k] : 0)) / r->k->size;
 }
 
 /* Elementwise over rows: an argument moves by P per class when it is a plane, by one number when it is a class vector. */
 static void run_ew(const run *r, const ins *in, size_t k)
 {
-    const size_t es = r->k->size;
-    const val *dst = &r->p->val[in->id];
-    char *d = place_of(r, in, OWN, in->id, k), *x[3] = {NULL, NULL, NULL};
-    size_t step[3] = {0, 0, 0};
-    unsigned scalars = 0;
-    bool flat = dst->kind == V_PLANE && r->n == r->p->P;   /* planes and numbers only: one long row */
-    for (int a = 0; a < 3 && in->arg[a]; a++) {
-        const val *v = &r->p->val[in->arg[a]];
-        x[a] = place_of(r, in, a, in->arg[a], k);
-        step[a] = v->kind == V_PLANE ? r->p->P * es : v->kind == V_VEC ? es : 0;
-        if (v->kind == V_SCALAR || v->kind == V_VEC) scalars |= 1u << a;
-        if (v->kind == V_ROW || v->kind == V_VEC) flat = false;
+    char *d = place_of(r, in, OWN, k), *x = place_of(r, in, 0, k);
+    char *y = in->arg[1] ? place_of(r, in, 1, k) : NULL, *z = in->arg[2] ? place_of(r, in, 2, k) : NULL;
+    if (in->rows == 1 || (in->flat && r->n == r->p->P)) {
+        r->k->ew[in->op](d, x, y, z, in->rows == 1 ? r->n : in->rows * r->n, in->scalars);
+        return;
     }
-    size_t rows = flat || dst->kind != V_PLANE ? 1 : r->p->classes;
-    size_t n = flat ? r->p->classes * r->p->P : r->n;
-    for (size_t c = 0; c < rows; c++) {
-        r->k->ew[in->op](d, x[0], x[1], x[2], n, scalars);
-        d += r->p->P * es;
-        for (int a = 0; a < 3; a++)
-            if (x[a]) x[a] += step[a];
+    for (size_t c = 0; c < in->rows; c++, d += r->p->P * r->k->size) {
+        r->k->ew[in->op](d, x, y, z, r->n, in->scalars);
+        x += in->step[0];
+        if (y) y += in->step[1];
+        if (z) z += in->step[2];
     }
 }
 
@@ -189,7 +177,7 @@ static sx_err stage_logits(const run *r, const ins *in, size_t k, sx_error *er)
     const sx_image *im = r->b->image;
     const sx_dump_info *info = r->p->info;
     const size_t es = r->k->size, skip = info->activation == SX_SIGMOID1;
-    char *d = place_of(r, in, OWN, in->id, k);
+    char *d = place_of(r, in, OWN, k);
     sx_src s = {.x = (const char *)im->logits + r->at * im->p_stride * sx_dtype_size(info->logits_type),
                 .type = info->logits_type, .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = r->count,
                 .channels = r->p->classes - skip};
@@ -207,7 +195,7 @@ static void *plane_of(const run *r, sx_id tgt, size_t k)
 {
     const val *v = &r->p->val[tgt], *pl = v->plane == tgt ? v : &r->p->val[v->plane];
     size_t off = pl->off + (pl->kept ? k * pl->step : 0) + (pl == v ? SX_TGT_ROWS * r->p->P : 0);
-    return r->scratch + off * r->k->size;
+    return r->base[0] + off * r->k->size;
 }
 
 static const void *exp_plane(const run *r, const ins *in, size_t k) { return plane_of(r, in->arg[0], k); }
@@ -217,7 +205,7 @@ static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
     const sx_prog *p = r->p;
     const sx_node *n = sx_node_get(p->g, in->id);
     const val *v = &p->val[in->id];
-    void *rows = place_of(r, in, OWN, in->id, k);
+    void *rows = place_of(r, in, OWN, k);
     void *e = v->plane ? plane_of(r, in->id, k) : NULL;
     if (sx_tgt_direct(p, n)) {
         const sx_image *im = r->b->image;
@@ -226,7 +214,7 @@ static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
                     .n_px = r->b->first + r->b->count - r->at, .channels = p->classes};
         return r->k->tgt(&s, &r->lab, r->n, p->P, rows, e, &r->tgt) ? check_finite(r, er) : SX_EOK;
     }
-    sx_src s = {.x = place_of(r, in, 0, in->arg[0], k), .type = r->k->size == 4 ? SX_F32 : SX_F64, .c_stride = p->P,
+    sx_src s = {.x = place_of(r, in, 0, k), .type = r->k->size == 4 ? SX_F32 : SX_F64, .c_stride = p->P,
                 .p_stride = 1, .n_px = r->n};
     r->tgt.ahead = NULL;
     r->k->tgt(&s, &r->lab, r->n, p->P, rows, e, &r->tgt);
@@ -236,8 +224,8 @@ static sx_err run_tgt(run *r, const ins *in, size_t k, sx_error *er)
 static void run_pick(const run *r, const ins *in, size_t k)
 {
     const val *v = &r->p->val[in->arg[0]];
-    void *d = place_of(r, in, OWN, in->id, k), *x = place_of(r, in, 0, in->arg[0], k);
-    void *y = place_of(r, in, 1, in->arg[1], k);
+    void *d = place_of(r, in, OWN, k), *x = place_of(r, in, 0, k);
+    void *y = place_of(r, in, 1, k);
     if (v->kind == V_PLANE) r->k->pick(d, x, y, r->p->classes, r->p->P, r->n);
     else if (v->kind == V_MAT) r->k->pick_mat(d, x, y, r->p->classes, r->p->P, r->n);
     else r->k->pick_vec(d, x, y, r->p->classes, r->n);
@@ -266,7 +254,7 @@ static void run_basis(const run *r, const ins *in, size_t k)
 {
     const val *x = &r->p->val[in->arg[0]];
     const size_t es = r->k->size, rows = x->kind == V_PLANE ? r->p->classes : 1;
-    char *d = place_of(r, in, OWN, in->id, k), *s = place_of(r, in, 0, in->arg[0], k);
+    char *d = place_of(r, in, OWN, k), *s = place_of(r, in, 0, k);
     unsigned need = basis_need(r, in->id);
     for (size_t c = 0; c < rows; c++)
         r->k->basis(d + c * SX_BASIS_ROWS * r->p->P * es, s + c * r->p->P * es, need, r->p->P, r->n);
@@ -277,8 +265,8 @@ static void run_powb(const run *r, const ins *in, size_t k)
     const val *dst = &r->p->val[in->id], *base = &r->p->val[in->arg[0]], *g = &r->p->val[in->arg[1]];
     const size_t es = r->k->size, rows = dst->kind == V_PLANE ? r->p->classes : 1;
     const bool plane = base->rows > SX_BASIS_ROWS;
-    char *d = place_of(r, in, OWN, in->id, k), *b = place_of(r, in, 0, in->arg[0], k);
-    const double *gamma = import_of(r, in, 1, in->arg[1], k);
+    char *d = place_of(r, in, OWN, k), *b = place_of(r, in, 0, k);
+    const double *gamma = import_of(r, in, 1, k);
     for (size_t c = 0; c < rows; c++)
         r->k->powb(d + c * r->p->P * es, b + (plane ? c * SX_BASIS_ROWS * r->p->P * es : 0),
                    gamma[g->kind == V_VEC ? c : 0], r->p->P, r->n);
@@ -290,8 +278,8 @@ static void run_sum(const run *r, const ins *in, size_t k)
     const sx_prog *p = r->p;
     const val *v = &p->val[in->arg[0]];
     const size_t C = p->classes, es = r->k->size;
-    const char *x = place_of(r, in, 0, in->arg[0], k);
-    void *lanes = r->scratch + p->at_lanes;
+    const char *x = place_of(r, in, 0, k);
+    void *lanes = r->base[0] + p->at_lanes;
     if (in->op == SX_OP_psum) {
         size_t rows = v->kind == V_PLANE ? C : 1;
         double *acc = r->b->cell + in->stat + k * rows;
@@ -306,14 +294,14 @@ static void run_sum(const run *r, const ins *in, size_t k)
 
 static sx_soft soft_of(const run *r, const ins *in, size_t k)
 {
-    const char *state = place_of(r, in, 0, in->arg[0], k);
+    const char *state = place_of(r, in, 0, k);
     sx_soft f = {.e = state + SX_TGT_ROWS * r->p->P * r->k->size, .rows = state, .lab = &r->lab, .masked = in->masked, .P = r->p->P,
-                 .n = r->n, .vec = in->arg[2] ? place_of(r, in, 2, in->arg[2], k) : NULL};
+                 .n = r->n, .vec = in->arg[2] ? place_of(r, in, 2, k) : NULL};
     const void **x[2] = {&f.row, &f.sub};
     for (int i = 0; i < 2; i++) {
         const int a = i ? 3 : 1;
         if (!in->arg[a]) continue;
-        *x[i] = place_of(r, in, a, in->arg[a], k);
+        *x[i] = place_of(r, in, a, k);
         if (r->p->val[in->arg[a]].kind == V_SCALAR) f.scalars |= 1u << i;
     }
     return f;
@@ -337,7 +325,7 @@ static void run_map(const run *r, const ins *in, size_t k)
     const sx_prog *p = r->p;
     const val *v = &p->val[in->arg[0]];
     size_t rows = v->kind == V_PLANE ? p->classes : 1, px = r->b->image->n_px;
-    const char *x = place_of(r, in, 0, in->arg[0], k);
+    const char *x = place_of(r, in, 0, k);
     const size_t es = r->k->size;
     char *d = map_at(r, in, k, rows);
     for (size_t c = 0; c < rows; c++) memcpy(d + c * px * es, x + c * p->P * es, r->count * es);
@@ -350,7 +338,7 @@ static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
     if (!im->field || !im->field[f]) return sx_fail(er, SX_EBUG, "field %d was not read", (int)f);
     sx_src s = {.x = (const char *)im->field[f] + r->at * sx_dtype_size(im->field_type[f]), .type = im->field_type[f],
                 .p_stride = 1, .n_px = r->count};
-    r->k->load(place_of(r, in, OWN, in->id, k), &s, 0, r->n);
+    r->k->load(place_of(r, in, OWN, k), &s, 0, r->n);
     return SX_EOK;
 }
 
@@ -363,8 +351,11 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
         else run_soft_map(r, in, k);
         return SX_EOK;
     }
-    void *d = p->val[in->id].kind == V_NONE ? NULL : place_of(r, in, OWN, in->id, k);
-    void *x = in->arg[0] ? place_of(r, in, 0, in->arg[0], k) : NULL;
+    if (in->kind == INS_OP && r->k->ew[in->op]) {
+        run_ew(r, in, k);
+        return SX_EOK;
+    }
+    void *d = place_of(r, in, OWN, k), *x = place_of(r, in, 0, k);
     if (in->kind == INS_SOFT_DOT) {
         sx_soft f = soft_of(r, in, k);
         r->k->soft_dot(&f, d);
@@ -394,9 +385,7 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
     case SX_OP_powb: run_powb(r, in, k); break;
     case SX_OP_psum:
     case SX_OP_bysum: run_sum(r, in, k); break;
-    default:
-        if (sx_op_class(in->op) != SX_CL_EW) return sx_fail(er, SX_EBUG, "no kernel for %s", sx_op_name(in->op));
-        run_ew(r, in, k);
+    default: return sx_fail(er, SX_EBUG, "no kernel for %s", sx_op_name(in->op));
     }
     return SX_EOK;
 }
@@ -406,7 +395,7 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
 sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
 {
     char *s = scratch;
-    run r = {.p = p, .k = p->k, .b = b, .scratch = s, .seen = (int32_t *)(void *)(s + p->at_seen)};
+    run r = {.p = p, .k = p->k, .b = b, .base = {s, (char *)(uintptr_t)b->imports_t}, .seen = (int32_t *)(void *)(s + p->at_seen)};
     r.lab = (sx_lab){.lab = (int32_t *)(void *)(s + p->at_lab), .group = (int32_t *)(void *)(s + p->at_group),
                      .present = (int32_t *)(void *)(s + p->at_present),
                      .n_present = (int32_t *)(void *)(s + p->at_n_present), .all_valid = (bool *)(s + p->at_all_valid),

@@ -312,12 +312,35 @@ static sx_err projections(sx_prog *p, sx_error *er)
                         }
                         rest /= c;
                     }
-                    t[k] = idx * v->step;
+                    t[k] = idx * v->step * p->k->size;
                 }
                 p->ins[i].proj[a] = t;
             }
     }
     return SX_EOK;
+}
+
+/* What running an instruction needs of its values, laid out for that. */
+static void resolve(sx_prog *p)
+{
+    const size_t es = p->k->size;
+    for (size_t i = 0; i < p->n_ins; i++) {
+        ins *in = &p->ins[i];
+        const bool maps = is_map(in);
+        in->rows = p->val[in->id].kind == V_PLANE ? p->classes : 1;
+        in->flat = !maps && p->val[in->id].kind == V_PLANE;
+        for (int a = 0; a <= OWN; a++) {
+            const sx_id id = a < OWN ? in->arg[a] : in->id;
+            const val *v = &p->val[id];
+            if (!id) continue;
+            in->off[a] = v->off * es;
+            in->outside[a] = v->outside;
+            if (a >= 3) continue;
+            in->step[a] = v->kind == V_PLANE ? p->P * es : v->kind == V_VEC ? es : 0;
+            if (v->kind == V_SCALAR || v->kind == V_VEC) in->scalars |= 1u << a;
+            if (v->kind == V_ROW || v->kind == V_VEC) in->flat = false;
+        }
+    }
 }
 
 /* -- The door ------------------------------------------------------------------------------------------- */
@@ -383,6 +406,7 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
     if ((e = find_groups(p, need, er)) || (e = add_imports(p, need, er)) ||
         (e = emit(p, need, sum, n_sum, map, n_map, er)) || (e = place_all(p, er)) || (e = projections(p, er)))
         goto done;
+    resolve(p);
     scratch_layout(p);
 done:
     sx_free(need);

@@ -36,6 +36,12 @@ typedef struct ins {
     bool masked;               /* INS_SOFT_MAP */
     size_t stat;               /* sums: offset of the first combination in the cell; maps: number of the map */
     const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
+    /* resolved once, since rows are short: places and steps in bytes */
+    size_t off[INS_ARGS + 1], step[3];  /* step: from class to class */
+    uint8_t outside[INS_ARGS + 1];
+    unsigned scalars;          /* bit i: argument i is one number */
+    bool flat;                 /* planes and numbers only: one long row */
+    size_t rows;               /* of the result */
 } ins;
 
 typedef struct group {
