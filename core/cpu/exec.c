@@ -239,7 +239,7 @@ static unsigned basis_need(const run *r, sx_id basis)
     unsigned need = 0;
     for (size_t i = 0; i < p->n_ins; i++) {
         const ins *in = &p->ins[i];
-        if (in->op != SX_OP_powb || in->arg[0] != basis) continue;
+        if (in->op != SX_OP_powb || in->arg[0] != basis) continue;   /* INS_POW_SUMS too */
         const val *g = &p->val[in->arg[1]];
         size_t n = sx_prog_combos(p, g->axes) * g->step;
         for (size_t j = 0; j < n; j++) {
@@ -290,6 +290,14 @@ static void run_sum(const run *r, const ins *in, size_t k)
     } else {
         r->k->sum_by(x, &r->lab, lanes, r->b->cell + in->stat + k * C, 1);
     }
+}
+
+static void run_pow_sums(const run *r, const ins *in, size_t k)
+{
+    const void *row[2] = {place_of(r, in, 2, k), place_of(r, in, 3, k)};
+    double *acc[2] = {r->b->cell + in->stat + k * r->p->classes, r->b->cell + in->stat2 + k * r->p->classes};
+    r->k->pow_sums(place_of(r, in, 0, k), *import_of(r, in, 1, k), r->p->P, row, in->arg[3] ? 2 : 1, &r->lab,
+                   r->base[0] + r->p->at_lanes, acc);
 }
 
 static sx_soft soft_of(const run *r, const ins *in, size_t k)
@@ -353,6 +361,10 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
     }
     if (in->kind == INS_OP && r->k->ew[in->op]) {
         run_ew(r, in, k);
+        return SX_EOK;
+    }
+    if (in->kind == INS_POW_SUMS) {
+        run_pow_sums(r, in, k);
         return SX_EOK;
     }
     void *d = place_of(r, in, OWN, k), *x = place_of(r, in, 0, k);

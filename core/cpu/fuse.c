@@ -1,11 +1,11 @@
 /*
- * fuse.c: forms that the tile machine computes from a softmax state at once, without the planes in between. Gradients are made of
- * them: with D = dir(tgt) and p = p(tgt) of one state, v a class vector, r and s without class axis,
+ * fuse.c: forms that the tile machine computes at once, without the planes and rows in between; bits are those of the single
+ * operations. What something else reads too is made all the same.
  *
+ * Gradients: with D = dir(tgt) and p = p(tgt) of one softmax state, v a class vector, r and s without class axis,
  *   a mapped value   [where(valid, .., 0) of]  r D   or   p (v - s)   or the sum of both
  *   csum(v p)
- *
- * Bits are those of the single operations. A plane that something else reads too is made all the same.
+ * Sweeps of exponents: sums by label of  r1 b^e, r2 b^e  with one power.
  */
 #include "cpu/tile_impl.h"
 
@@ -54,6 +54,36 @@ bool sx_fuse_map(const sx_prog *p, sx_id id, soft_form *f)
     }
     if (n->op == SX_OP_add) return term(p, n->arg[0], f) && term(p, n->arg[1], f);
     return term(p, id, f);
+}
+
+/* A sum by label of r b^e: fills what it finds. */
+static bool pow_sum(const sx_prog *p, sx_id sum, sx_id *power, sx_id *row)
+{
+    const sx_node *n = node(p, sum), *m = node(p, n->arg[0]);
+    if (n->op != SX_OP_bysum || m->op != SX_OP_mul) return false;
+    const int i = is(p, m->arg[0], SX_OP_powb) ? 0 : 1;
+    *power = m->arg[i];
+    *row = m->arg[1 - i];
+    return is(p, *power, SX_OP_powb) && pixel_or_class(p, *power) == SX_AX_P && pixel_or_class(p, *row) == SX_AX_P &&
+           !(node(p, node(p, *power)->arg[1])->axes & SX_AX_P);
+}
+
+size_t sx_fuse_pow(const sx_prog *p, const sx_id *sum, size_t n, size_t first, pow_form *f)
+{
+    sx_id power, row;
+    *f = (pow_form){0};
+    if (!pow_sum(p, sum[first], &power, &row)) return 0;
+    f->basis = node(p, power)->arg[0];
+    f->exponent = node(p, power)->arg[1];
+    for (size_t i = first; i < n && f->n < 2; i++) {
+        sx_id other;
+        if (!pow_sum(p, sum[i], &other, &row) || other != power ||
+            ((node(p, sum[i])->axes ^ node(p, sum[first])->axes) & SX_SWEEP_MASK))
+            continue;
+        f->sum[f->n] = i;
+        f->row[f->n++] = row;
+    }
+    return f->n;
 }
 
 bool sx_fuse_dot(const sx_prog *p, sx_id id, soft_form *f)

@@ -89,6 +89,9 @@ typedef struct sx_kernels {
     /* Sums of a row over the logical tiles of the stage, added to acc in tile order. by: acc[label * stride]. */
     void (*sum)(const void *v, const sx_lab *l, double *acc);
     void (*sum_by)(const void *v, const sx_lab *l, void *lanes, double *acc, size_t stride);
+    /* Sums by label of row[i] b^gamma, from the rows of a basis: acc[i][label]; n: one or two. */
+    void (*pow_sums)(const void *basis, double gamma, size_t P, const void *const *row, int n, const sx_lab *l, void *lanes,
+                     double *const *acc);
     void (*fill)(void *d, double v, size_t n);
     void (*from_lab)(void *labels, void *valid, const sx_lab *l, size_t n);   /* either may be NULL */
     void (*to_double)(double *d, const void *v, size_t n);

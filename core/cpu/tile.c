@@ -49,6 +49,18 @@ static void mark(sx_prog *p, sx_id id, uint8_t *need)
     for (int i = 0; i < args; i++) mark(p, n->arg[i], need);
 }
 
+static void mark_sum(sx_prog *p, const sx_id *sum, size_t n, size_t i, uint8_t *need)
+{
+    pow_form f;
+    if (!sx_fuse_pow(p, sum, n, i, &f)) {
+        mark(p, node(p, sum[i])->arg[0], need);
+        return;
+    }
+    mark(p, f.basis, need);
+    mark(p, f.exponent, need);
+    mark(p, f.row[0], need);
+}
+
 static int bits(sx_axes a) { return __builtin_popcountll(a); }
 
 /* Smaller sets of sweep axes first: a node only depends on nodes with subsets of its axes. */
@@ -59,23 +71,28 @@ static int group_before(sx_axes a, sx_axes b)
     return a < b ? -1 : 1;
 }
 
-static sx_err find_groups(sx_prog *p, const uint8_t *need, sx_error *er)
+static sx_err add_group(sx_prog *p, sx_axes m, sx_error *er)
 {
-    size_t n = sx_graph_size(p->g);
-    for (sx_id id = 1; id <= n; id++) {
-        if (!need[id] || !pixel(p, id)) continue;
-        sx_axes m = sweeps(p, id);
-        size_t i = 0;
-        while (i < p->n_group && group_before(p->group[i].axes, m) < 0) i++;
-        if (i < p->n_group && p->group[i].axes == m) continue;
-        if (p->n_group == SX_MAX_GROUPS) return sx_fail(er, SX_EARG, "too many different sets of sweep axes");
-        memmove(&p->group[i + 1], &p->group[i], (p->n_group - i) * sizeof *p->group);
-        memset(&p->group[i], 0, sizeof *p->group);
-        p->group[i].axes = m;
-        p->group[i].count = sx_prog_combos(p, m);
-        p->n_group++;
-    }
+    size_t i = 0;
+    while (i < p->n_group && group_before(p->group[i].axes, m) < 0) i++;
+    if (i < p->n_group && p->group[i].axes == m) return SX_EOK;
+    if (p->n_group == SX_MAX_GROUPS) return sx_fail(er, SX_EARG, "too many different sets of sweep axes");
+    memmove(&p->group[i + 1], &p->group[i], (p->n_group - i) * sizeof *p->group);
+    memset(&p->group[i], 0, sizeof *p->group);
+    p->group[i].axes = m;
+    p->group[i].count = sx_prog_combos(p, m);
+    p->n_group++;
     return SX_EOK;
+}
+
+static sx_err find_groups(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
+{
+    sx_err e = SX_EOK;
+    for (sx_id id = 1; !e && id <= sx_graph_size(p->g); id++)
+        if (need[id] && pixel(p, id)) e = add_group(p, sweeps(p, id), er);
+    for (size_t i = 0; !e && i < n_sum; i++) e = add_group(p, sweeps(p, sum[i]), er);
+    for (size_t i = 0; !e && i < n_map; i++) e = add_group(p, sweeps(p, map[i]), er);
+    return e;
 }
 
 /* -- Imports ---------------------------------------------------------------------------------------- */
@@ -151,6 +168,26 @@ static size_t rows_of(const sx_prog *p, sx_id id)
     }
 }
 
+static sx_err emit_sums(sx_prog *p, group *gr, const sx_id *sum, size_t n_sum, sx_error *er)
+{
+    for (size_t i = 0; i < n_sum; i++) {
+        const sx_id a = node(p, sum[i])->arg[0];
+        pow_form f;
+        if (sweeps(p, a) != gr->axes || p->with[i]) continue;
+        ins in = {.op = (sx_op)node(p, sum[i])->op, .id = sum[i], .arg = {a}, .stat = p->stat_off[i]};
+        if (sx_fuse_pow(p, sum, n_sum, i, &f)) {
+            in = (ins){.kind = INS_POW_SUMS, .op = SX_OP_powb, .id = sum[i], .arg = {f.basis, f.exponent, f.row[0], f.row[1]},
+                       .stat = p->stat_off[i]};
+            if (f.n == 2) {
+                in.stat2 = p->stat_off[f.sum[1]];
+                p->with[f.sum[1]] = true;
+            }
+        }
+        if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
+    }
+    return SX_EOK;
+}
+
 static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map,
                    sx_error *er)
 {
@@ -175,12 +212,7 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             if (sx_fuse_dot(p, id, &f)) in = soft_ins(p, INS_SOFT_DOT, id, &f);
             if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
         }
-        for (size_t i = 0; i < n_sum; i++) {
-            sx_id a = node(p, sum[i])->arg[0];
-            if (sweeps(p, a) != gr->axes) continue;
-            ins in = {.op = (sx_op)node(p, sum[i])->op, .id = sum[i], .arg = {a}, .stat = p->stat_off[i]};
-            if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
-        }
+        if (emit_sums(p, gr, sum, n_sum, er)) return SX_EMEMORY;
         for (size_t i = 0; i < n_map; i++) {
             if (sweeps(p, map[i]) != gr->axes) continue;
             ins in = {.kind = INS_MAP, .id = map[i], .arg = {map[i]}};
@@ -392,18 +424,19 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
     p->arena = sx_arena_new();
     p->val = sx_calloc(sx_graph_size(g) + 1, sizeof *p->val);
     p->stat_off = sx_calloc(n_sum + 1, sizeof *p->stat_off);
-    if (!p->arena || !p->val || !p->stat_off) {
+    p->with = sx_calloc(n_sum + 1, sizeof *p->with);
+    if (!p->arena || !p->val || !p->stat_off || !p->with) {
         e = sx_nomem(er);
         goto done;
     }
-    for (size_t i = 0; i < n_sum; i++) mark(p, node(p, sum[i])->arg[0], need);
+    for (size_t i = 0; i < n_sum; i++) mark_sum(p, sum, n_sum, i, need);
     for (size_t i = 0; i < n_map; i++) {
         soft_form f;
         if (sx_fuse_map(p, map[i], &f)) mark_form(p, &f, need);
         else mark(p, map[i], need);
     }
     stat_layout(p, sum, n_sum);
-    if ((e = find_groups(p, need, er)) || (e = add_imports(p, need, er)) ||
+    if ((e = find_groups(p, need, sum, n_sum, map, n_map, er)) || (e = add_imports(p, need, er)) ||
         (e = emit(p, need, sum, n_sum, map, n_map, er)) || (e = place_all(p, er)) || (e = projections(p, er)))
         goto done;
     resolve(p);
@@ -424,6 +457,7 @@ void sx_prog_free(sx_prog *p)
     sx_arena_free(p->arena);
     sx_free(p->val);
     sx_free(p->stat_off);
+    sx_free(p->with);
     sx_free(p->import);
     sx_free(p->ins);
     sx_free(p);

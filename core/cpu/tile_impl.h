@@ -25,16 +25,22 @@ typedef struct soft_form {
     bool masked;               /* 0 at pixels that do not count */
 } soft_form;
 
-typedef enum ins_kind { INS_OP, INS_MAP, INS_SOFT_MAP, INS_SOFT_DOT } ins_kind;
+/* Sums by label of row[i] basis^exponent; sum: their numbers in the list of sums. */
+typedef struct pow_form {
+    sx_id basis, exponent, row[2];
+    size_t sum[2], n;
+} pow_form;
+
+typedef enum ins_kind { INS_OP, INS_MAP, INS_SOFT_MAP, INS_SOFT_DOT, INS_POW_SUMS } ins_kind;
 enum { INS_ARGS = 4, OWN = INS_ARGS };
 
 typedef struct ins {
     ins_kind kind;
     sx_op op;                  /* INS_OP */
     sx_id id;                  /* the node; of maps, what is mapped */
-    sx_id arg[INS_ARGS];       /* INS_MAP: the value; INS_SOFT_*: tgt, row, vec, sub */
+    sx_id arg[INS_ARGS];       /* INS_MAP: the value; INS_SOFT_*: tgt, row, vec, sub; INS_POW_SUMS: basis, exponent, rows */
     bool masked;               /* INS_SOFT_MAP */
-    size_t stat;               /* sums: offset of the first combination in the cell; maps: number of the map */
+    size_t stat, stat2;        /* sums: offset of the first combination in the cell; maps: number of the map */
     const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
     /* resolved once, since rows are short: places and steps in bytes */
     size_t off[INS_ARGS + 1], step[3];  /* step: from class to class */
@@ -65,6 +71,7 @@ struct sx_prog {
     sx_import *import;
     size_t n_import, import_len;
     size_t *stat_off, stat_len;
+    bool *with;                /* by sum: another sum's instruction takes it along */
     uint32_t fields;
     size_t value_len, max_present, scratch;
     size_t at_tmp, at_lanes, at_row, at_lab, at_group, at_present, at_n_present, at_all_valid, at_seen;
@@ -75,6 +82,8 @@ size_t sx_prog_combos(const sx_prog *p, sx_axes sweeps);
 
 bool sx_fuse_map(const sx_prog *p, sx_id id, soft_form *f);
 bool sx_fuse_dot(const sx_prog *p, sx_id id, soft_form *f);
+/* Which of the sums from `first` on share its power: how many, at most two; 0: it is no such sum. */
+size_t sx_fuse_pow(const sx_prog *p, const sx_id *sum, size_t n, size_t first, pow_form *f);
 
 /* Does this tgt node read the dump's numbers without a staged plane of logits? */
 bool sx_tgt_direct(const sx_prog *p, const sx_node *tgt);

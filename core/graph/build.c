@@ -300,10 +300,11 @@ static bool masked(const sx_graph *g, sx_id id)
 }
 
 /* f(x y) = f(x) f(y) for abs and square: a product falls apart into what no pixel knows, what only its label knows, what no
- * class knows, and the rest. */
+ * class knows, and the rest; of what is never below 0 there is no abs. */
 static sx_id multiplicative(sx_graph *g, sx_op op, sx_id e, sx_error *er)
 {
     const sx_node *n = get(g, e);
+    if (op == SX_OP_abs && n->nonneg) return e;
     if (n->op == SX_OP_neg) return multiplicative(g, op, n->arg[0], er);
     if (masked(g, e)) {
         sx_id f = multiplicative(g, op, n->arg[1], er);
@@ -311,18 +312,20 @@ static sx_id multiplicative(sx_graph *g, sx_op op, sx_id e, sx_error *er)
     }
     if (n->op == SX_OP_mul || n->op == SX_OP_div) {
         product p = {.n = 0};
-        sx_id part[KINDS] = {0}, all = 0;
+        sx_id part[2 * KINDS] = {0}, all = 0;      /* from KINDS on: never below 0 */
         if (!factors(g, e, &p, er)) return 0;
         int kinds = 0;
         for (int i = 0; i < p.n; i++) {
             kind k = kind_of(g, p.f[i]);
             sx_id f = k == BY_LABEL ? get(g, p.f[i])->arg[0] : p.f[i];
-            kinds += !part[k];
-            if (!(part[k] = times(g, part[k], f, er))) return 0;
+            sx_id *to = &part[op == SX_OP_abs && get(g, f)->nonneg ? KINDS + k : k];
+            kinds += !*to;
+            if (!(*to = times(g, *to, f, er))) return 0;
         }
-        for (int k = 0; k < KINDS && kinds > 1; k++) {
-            if (!part[k]) continue;
-            sx_id f = raw(g, op, part[k], 0, 0, 0, er);
+        for (int i = 0; i < 2 * KINDS && kinds > 1; i++) {
+            const int k = i % KINDS;
+            if (!part[i]) continue;
+            sx_id f = i < KINDS ? raw(g, op, part[i], 0, 0, 0, er) : part[i];
             if (f && k == BY_LABEL) {
                 sx_id y = sx_leaf(g, SX_OP_labels, n->dump, n->classes, 0, NULL, er);
                 f = y ? raw(g, SX_OP_pick, f, y, 0, 0, er) : 0;
@@ -441,7 +444,7 @@ static sx_id bysum_term(sx_graph *g, const term *t, sx_id like, bool plane, sx_e
     return s ? times(g, t->coef, s, er) : 0;
 }
 
-static sx_id pixel_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
+static sx_id plain_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
 {
     form *f = sx_malloc(sizeof *f);
     if (!f) return sx_nomem(er), 0;
@@ -455,6 +458,77 @@ static sx_id pixel_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
         }
     sx_free(f);
     return total;
+}
+
+/* |k1 X1 + k2 X2 + ...| with Xi never below 0 and numbers ki that no pixel and no class knows: is it such, and the parts. */
+static bool parts_of_abs(sx_graph *g, sx_id id, form *f, sx_error *er)
+{
+    if (!is(g, id, SX_OP_abs) || has(g, id, SX_AX_C) || !has(g, id, SX_AX_P)) return false;
+    if (!linear(g, get(g, id)->arg[0], f, er) || f->n < 2) return false;
+    for (int i = 0; i < f->n; i++) {
+        const term *t = &f->t[i];
+        if (t->by || t->onehot || (t->core && !get(g, t->core)->nonneg) || has(g, t->coef, SX_AX_C | SX_AX_L)) return false;
+    }
+    return true;
+}
+
+/* 1 where all ki are on one side of 0. */
+static sx_id one_side(sx_graph *g, const form *f, sx_op side, sx_error *er)
+{
+    sx_id all = 0, zero = sx_const(g, 0, er), one = sx_const(g, 1, er);
+    for (int i = 0; i < f->n && zero && one; i++) {
+        sx_id c = sx_make2(g, side, f->t[i].coef ? f->t[i].coef : one, zero, er);
+        if (!c || !(all = all ? sx_make2(g, SX_OP_band, all, c, er) : c)) return 0;
+    }
+    return zero && one ? all : 0;
+}
+
+/* Sum of R |k1 X1 + k2 X2 + ...|: where all ki are on one side of 0 it is |k1| sum of R X1 + ...: the ki leave. The planner
+ * leaves out what is chosen nowhere. *out = 0: no such factor. */
+static sx_err one_sided_sum(sx_graph *g, sx_op op, sx_id e, sx_id *out, sx_error *er)
+{
+    form *f = sx_malloc(sizeof *f);
+    product p = {.n = 0};
+    sx_err err = SX_EMEMORY;
+    sx_id total = 0, same;
+    int at = 0;
+    *out = 0;
+    if (!f) return sx_nomem(er);
+    if (masked(g, e) && is(g, get(g, e)->arg[0], SX_OP_valid)) e = get(g, e)->arg[1];   /* sums leave out the rest anyway */
+    sx_error local = {0};
+    if (!factors(g, e, &p, er)) goto done;
+    while (at < p.n && !parts_of_abs(g, p.f[at], f, &local)) at++;
+    if (local.code) {
+        if (er) *er = local;
+        goto done;
+    }
+    if (at == p.n || p.negative) {
+        err = SX_EOK;
+        goto done;
+    }
+    p.f[at] = 0;
+    for (int i = 0; i < f->n; i++) {
+        product q = p;
+        if (f->t[i].core && q.n < MAX_FACTORS - 2 && !factors(g, f->t[i].core, &q, er)) goto done;
+        sx_id s = rest(g, &q, er), k = f->t[i].coef;
+        if (s) s = plain_sum(g, op, s, er);
+        if (s && k) s = times(g, sx_make1(g, SX_OP_abs, k, er), s, er);
+        if (!s || (k && !s)) goto done;
+        if (!(total = total ? sx_make2(g, SX_OP_add, total, s, er) : s)) goto done;
+    }
+    same = sx_make2(g, SX_OP_bor, one_side(g, f, SX_OP_ge, er), one_side(g, f, SX_OP_le, er), er);
+    *out = same ? sx_make(g, SX_OP_where, same, total, plain_sum(g, op, e, er), 0, er) : 0;
+    err = *out ? SX_EOK : SX_EMEMORY;
+done:
+    sx_free(f);
+    return err;
+}
+
+static sx_id pixel_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
+{
+    sx_id s;
+    if (one_sided_sum(g, op, e, &s, er)) return 0;
+    return s ? s : plain_sum(g, op, e, er);
 }
 
 /* -- Sums over images: linear factors without an image axis leave ------------------------------------- */
@@ -485,6 +559,11 @@ static sx_id image_sum(sx_graph *g, sx_op op, sx_id e, int64_t attr, sx_error *e
         if (has(g, b, SX_AX_N)) break;
         x = image_sum(g, op, a, attr, er);
         return x ? sx_make2(g, SX_OP_div, x, b, er) : 0;
+    case SX_OP_where:
+        if (has(g, a, SX_AX_N) || !has(g, b, SX_AX_N) || !has(g, n->arg[2], SX_AX_N)) break;
+        x = image_sum(g, op, b, attr, er);
+        y = x ? image_sum(g, op, n->arg[2], attr, er) : 0;
+        return y ? sx_make(g, SX_OP_where, a, x, y, 0, er) : 0;
     case SX_OP_neg:
     case SX_OP_csum:
     case SX_OP_lsum:
@@ -545,6 +624,10 @@ static sx_id class_sum(sx_graph *g, sx_op op, sx_id e, sx_error *er)
     if (masked(g, e) && !has(g, a, ax) && has(g, b, ax)) {
         sx_id s = class_sum(g, op, b, er);
         return s ? sx_make(g, SX_OP_where, a, s, n->arg[2], 0, er) : 0;
+    }
+    if (n->op == SX_OP_where && !has(g, a, ax) && has(g, b, ax) && has(g, n->arg[2], ax)) {
+        sx_id s = class_sum(g, op, b, er), t = s ? class_sum(g, op, n->arg[2], er) : 0;
+        return t ? sx_make(g, SX_OP_where, a, s, t, 0, er) : 0;
     }
     if (n->op == SX_OP_div && (n->axes & ax) && !has(g, b, ax)) {
         sx_id s = class_sum(g, op, a, er);

@@ -150,6 +150,20 @@ static bool grow_table(sx_graph *g)
     return true;
 }
 
+static bool never_negative(const sx_graph *g, const sx_node *n)
+{
+    enum { UNKNOWN, ALWAYS, ALL, FIRST, CHOSEN };
+    static const uint8_t rule[SX_OP_COUNT] = {
+#define SX_NONNEG(name, r) [SX_OP_##name] = r,
+#include "graph/ops.def"
+    };
+    const int from = rule[n->op] == CHOSEN, to = rule[n->op] == FIRST ? 1 : n->n_arg;
+    if (rule[n->op] == UNKNOWN || rule[n->op] == ALWAYS) return rule[n->op] == ALWAYS;
+    for (int i = from; i < to; i++)
+        if (!g->node[n->arg[i]]->nonneg) return false;
+    return true;
+}
+
 sx_id sx_graph_intern(sx_graph *g, sx_node *n, sx_error *er)
 {
     n->hash = content_hash(g, n);
@@ -168,6 +182,7 @@ sx_id sx_graph_intern(sx_graph *g, sx_node *n, sx_error *er)
     sx_node *copy = sx_arena_alloc(g->arena, sizeof *copy);
     if (!copy) return sx_nomem(er), 0;
     *copy = *n;
+    copy->nonneg = never_negative(g, n);
     if (n->n_data) {
         double *d = sx_arena_alloc(g->arena, n->n_data * sizeof *d);
         if (!d) return sx_nomem(er), 0;

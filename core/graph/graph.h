@@ -70,6 +70,7 @@ const sx_torch *sx_op_torch(sx_op op);   /* NULL when unknown */
 typedef struct sx_node {
     uint16_t op;
     uint8_t n_arg;
+    bool nonneg;         /* its op and arguments say that it is never below 0 (numbers are not looked at) */
     sx_axes axes;
     sx_id arg[3];
     uint32_t dump;       /* slot of the dump it reads, 0 = none */

@@ -55,8 +55,9 @@ static void elementwise(const sx_graph *g, size_t classes, const sx_node *n, dou
     size_t inner = d.n ? d.size[d.n - 1] : 1;
     unsigned scalars = 0;
     for (int a = 0; a < n->n_arg; a++) {
-        x[a] = value[n->arg[a]];
-        strides_of(g, classes, sx_node_get(g, n->arg[a])->axes, &d, stride[a]);
+        const int from = value[n->arg[a]] || n->op != SX_OP_where ? a : 3 - a;
+        x[a] = value[n->arg[from]];
+        strides_of(g, classes, sx_node_get(g, n->arg[from])->axes, &d, stride[a]);
         if (!d.n || stride[a][d.n - 1] == 0) scalars |= 1u << a;
     }
     for (size_t done = 0; done < total; done += inner) {

@@ -11,6 +11,34 @@ static const sx_node *node(const sx_plan *p, sx_id id) { return sx_node_get(p->g
 static bool pixel(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_P) != 0; }
 static bool imagewise(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_N) != 0; }
 
+/* The value of a node that depends on no dump, else NULL (also when there is no memory: then it counts as unknown). */
+static const double *known(sx_plan *p, sx_id id)
+{
+    const sx_node *n = node(p, id);
+    sx_error er;
+    if (p->known[id] || n->dump || n->axes & (SX_AX_N | SX_AX_P)) return p->known[id];
+    for (int i = 0; i < n->n_arg; i++)
+        if (!known(p, n->arg[i])) return NULL;
+    double *v = sx_malloc((sx_value_len(p->g, p->classes, id) + 1) * sizeof *v);
+    if (v && sx_epilogue_node(p->g, p->classes, id, p->known, v, &er)) {
+        sx_free(v);
+        v = NULL;
+    }
+    return p->known[id] = v;
+}
+
+/* Which branch of a where outside of pixels nobody will see. */
+static void find_dead(sx_plan *p, sx_id id)
+{
+    const sx_node *n = node(p, id);
+    if (n->op != SX_OP_where || pixel(p, id)) return;
+    const double *c = known(p, n->arg[0]);
+    size_t len = c ? sx_value_len(p->g, p->classes, n->arg[0]) : 0, chosen = 0;
+    for (size_t i = 0; i < len; i++) chosen += c[i] != 0;
+    if (len && chosen == len) p->dead[id] = 1 << 2;
+    if (len && chosen == 0) p->dead[id] = 1 << 1;
+}
+
 static sx_err mark(sx_plan *p, sx_id id, uint32_t slot, sx_error *er)
 {
     if (p->need[id]) return SX_EOK;
@@ -22,8 +50,9 @@ static sx_err mark(sx_plan *p, sx_id id, uint32_t slot, sx_error *er)
         sx_hint(er, "give one value for every class, background included");
         return SX_EARG;
     }
+    find_dead(p, id);
     for (int i = 0; i < n->n_arg; i++) {
-        sx_err e = mark(p, n->arg[i], slot, er);
+        sx_err e = sx_plan_alive(p, id, i) ? mark(p, n->arg[i], slot, er) : SX_EOK;
         if (e) return e;
     }
     return SX_EOK;
@@ -49,7 +78,8 @@ static sx_axes pixel_axes(const sx_plan *p, sx_id id, uint8_t *seen)
     const sx_node *n = node(p, id);
     sx_class cl = sx_op_class((sx_op)n->op);
     sx_axes a = cl == SX_CL_PSUM || cl == SX_CL_BYSUM ? n->axes & SX_SWEEP_MASK : 0;
-    for (int i = 0; i < n->n_arg; i++) a |= pixel_axes(p, n->arg[i], seen);
+    for (int i = 0; i < n->n_arg; i++)
+        if (sx_plan_alive(p, id, i)) a |= pixel_axes(p, n->arg[i], seen);
     return a;
 }
 
@@ -65,10 +95,11 @@ static sx_err add_step(sx_plan *p, step_kind kind, const sx_id *id, size_t n, si
     return SX_EOK;
 }
 
-static bool args_ready(const sx_plan *p, const sx_node *n, const uint8_t *ready)
+static bool args_ready(const sx_plan *p, sx_id id, const uint8_t *ready)
 {
+    const sx_node *n = node(p, id);
     for (int i = 0; i < n->n_arg; i++)
-        if (pixel(p, n->arg[i]) || !ready[n->arg[i]]) return false;
+        if (sx_plan_alive(p, id, i) && (pixel(p, n->arg[i]) || !ready[n->arg[i]])) return false;
     return true;
 }
 
@@ -91,7 +122,7 @@ static sx_err values(sx_plan *p, work *w, sx_error *er)
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || pixel(p, id)) continue;
         if (cl == SX_CL_PSUM || cl == SX_CL_BYSUM || cl == SX_CL_NSUM || cl == SX_CL_BSUM) continue;
-        if (!args_ready(p, n, w->ready)) continue;
+        if (!args_ready(p, id, w->ready)) continue;
         w->ready[id] = 1;
         if (!imagewise(p, id)) w->list[k++] = id;   /* image-wise ones are computed image by image where they are read */
     }
@@ -105,7 +136,7 @@ static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
         const sx_id id = w->need[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
-        if (w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, n, w->ready)) continue;
+        if (w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, id, w->ready)) continue;
         w->list[(*k)++] = id;
     }
     for (size_t i = 0; i < *k; i++) w->ready[w->list[i]] = 1;
@@ -151,7 +182,8 @@ static void mark_below(const sx_plan *p, sx_id id, uint8_t *marks)
 {
     if (marks[id]) return;
     marks[id] = 1;
-    for (int i = 0; i < node(p, id)->n_arg; i++) mark_below(p, node(p, id)->arg[i], marks);
+    for (int i = 0; i < node(p, id)->n_arg; i++)
+        if (sx_plan_alive(p, id, i)) mark_below(p, node(p, id)->arg[i], marks);
 }
 
 /* Maps of each image: first what they read, then the walk that makes them, which takes what sums it can. */
@@ -248,7 +280,10 @@ sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_i
     p->n_out = n_out;
     p->out = sx_malloc((n_out + 1) * sizeof *p->out);
     p->need = sx_calloc(sx_graph_size(g) + 1, 1);
-    if (!p->out || !p->need) {
+    p->dead = sx_calloc(sx_graph_size(g) + 1, 1);
+    p->n_ids = sx_graph_size(g) + 1;
+    p->known = sx_calloc(p->n_ids, sizeof *p->known);
+    if (!p->out || !p->need || !p->dead || !p->known) {
         e = sx_nomem(er);
         goto done;
     }
@@ -280,6 +315,9 @@ void sx_plan_free(sx_plan *p)
     sx_free(p->step);
     sx_free(p->out);
     sx_free(p->need);
+    sx_free(p->dead);
+    for (size_t i = 0; p->known && i < p->n_ids; i++) sx_free(p->known[i]);
+    sx_free(p->known);
     sx_free(p->sum);
     sx_free(p->sum_pass);
     sx_free(p->pass_axes);

@@ -25,6 +25,9 @@ struct sx_plan {
     sx_id *out;
     size_t n_out, map_image;
     uint8_t *need;          /* by id: reachable from an output */
+    uint8_t *dead;          /* by id: bit i: argument i, a branch of where, is chosen nowhere and not computed */
+    size_t n_ids;           /* of the graph when the plan was made */
+    double **known;         /* by id: values that depend on no dump, where they were asked for */
     plan_step *step;
     size_t n_step;
     sx_plan_info info;
@@ -32,6 +35,8 @@ struct sx_plan {
     size_t *sum_pass;
     sx_axes *pass_axes;
 };
+
+static inline bool sx_plan_alive(const sx_plan *p, sx_id id, int arg) { return !(p->dead[id] >> arg & 1); }
 
 static inline size_t sx_value_len(const sx_graph *g, size_t classes, sx_id id)
 {
@@ -43,7 +48,8 @@ static inline size_t sx_value_len(const sx_graph *g, size_t classes, sx_id id)
 }
 
 /* -- Epilogue: nodes without pixel axis, in double --------------------------------------------------
- * value[id] points at [sweep][L][C] doubles. Evaluates one node from its arguments' values. */
+ * value[id] points at [sweep][L][C] doubles. Evaluates one node from its arguments' values; a branch of where that is chosen
+ * nowhere may have none. */
 sx_err sx_epilogue_node(const sx_graph *g, size_t classes, sx_id id, double *const *value, double *dst, sx_error *er);
 
 #endif

@@ -25,7 +25,8 @@ void sx_run_mark(sx_runner *r, sx_id id)
     r->mark[id] = 1;
     sx_class cl = sx_op_class((sx_op)n->op);
     if (cl == SX_CL_PSUM || cl == SX_CL_BYSUM || cl == SX_CL_BSUM) return;
-    for (int i = 0; i < n->n_arg; i++) sx_run_mark(r, n->arg[i]);
+    for (int i = 0; i < n->n_arg; i++)
+        if (sx_plan_alive(r->p, id, i)) sx_run_mark(r, n->arg[i]);
 }
 
 static batch *find_batch(sx_runner *r, sx_id id)
