@@ -13,8 +13,6 @@ typedef struct run {
     sx_block *b;
     char *base[2];             /* scratch memory; imports in the arithmetic's type */
     sx_lab lab;
-    int32_t *seen;             /* [classes + 1] number of the last tile that held the label */
-    int32_t tile_no;
     sx_tgt_work tgt;
     size_t at, count, n;       /* stage: first pixel, pixels, pixels rounded up to 16 */
 } run;
@@ -109,38 +107,6 @@ static void mask_nonfinite(run *r)
             r->lab.lab[i] = (int32_t)r->p->classes;
             r->b->masked++;
         }
-}
-
-/* What sums want to know about the labels of a stage, once for all sums. */
-static void survey_labels(run *r)
-{
-    sx_lab *l = &r->lab;
-    const int32_t C = (int32_t)l->classes;
-    for (size_t g = 0; g < r->p->P / SX_LANES; g++) {
-        const int32_t *y = l->lab + g * SX_LANES;
-        int32_t differ = 0;
-        for (int i = 1; i < SX_LANES; i++) differ |= y[i] ^ y[0];
-        l->group[g] = differ ? -1 : y[0];
-    }
-    for (size_t t = 0; t < l->tiles; t++) {
-        int32_t k = 0, *present = l->present + t * l->max_present, invalid = 0;
-        r->tile_no++;
-        for (size_t g = t * (SX_TILE / SX_LANES); g < (t + 1) * (SX_TILE / SX_LANES); g++) {
-            const int32_t *y = l->lab + g * SX_LANES;
-            for (int i = 0, m = l->group[g] < 0 ? SX_LANES : 1; i < m; i++) {
-                int32_t weight = l->group[g] < 0 ? 1 : SX_LANES;
-                if (y[i] >= C) {
-                    invalid += weight;
-                } else if (r->seen[y[i]] != r->tile_no) {
-                    r->seen[y[i]] = r->tile_no;
-                    present[k++] = y[i];
-                }
-            }
-        }
-        l->n_present[t] = k;
-        l->all_valid[t] = invalid == 0;
-        r->b->valid += (uint64_t)(SX_TILE - invalid);
-    }
 }
 
 /* -- Instructions -------------------------------------------------------------------------------------- */
@@ -279,16 +245,15 @@ static void run_sum(const run *r, const ins *in, size_t k)
     const val *v = &p->val[in->arg[0]];
     const size_t C = p->classes, es = r->k->size;
     const char *x = place_of(r, in, 0, k);
-    void *lanes = r->base[0] + p->at_lanes;
     if (in->op == SX_OP_psum) {
         size_t rows = v->kind == V_PLANE ? C : 1;
         double *acc = r->b->cell + in->stat + k * rows;
         for (size_t c = 0; c < rows; c++) r->k->sum(x + c * p->P * es, &r->lab, acc + c);
     } else if (v->kind == V_PLANE) {                /* [label][class] */
         double *acc = r->b->cell + in->stat + k * C * C;
-        for (size_t c = 0; c < C; c++) r->k->sum_by(x + c * p->P * es, &r->lab, lanes, acc + c, C);
+        for (size_t c = 0; c < C; c++) r->k->sum_by(x + c * p->P * es, &r->lab, acc + c, C);
     } else {
-        r->k->sum_by(x, &r->lab, lanes, r->b->cell + in->stat + k * C, 1);
+        r->k->sum_by(x, &r->lab, r->b->cell + in->stat + k * C, 1);
     }
 }
 
@@ -297,7 +262,7 @@ static void run_pow_sums(const run *r, const ins *in, size_t k)
     const void *row[2] = {place_of(r, in, 2, k), place_of(r, in, 3, k)};
     double *acc[2] = {r->b->cell + in->stat + k * r->p->classes, r->b->cell + in->stat2 + k * r->p->classes};
     r->k->pow_sums(place_of(r, in, 0, k), *import_of(r, in, 1, k), r->p->P, row, in->arg[3] ? 2 : 1, &r->lab,
-                   r->base[0] + r->p->at_lanes, acc);
+                   acc);
 }
 
 static sx_soft soft_of(const run *r, const ins *in, size_t k)
@@ -407,12 +372,14 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
 sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
 {
     char *s = scratch;
-    run r = {.p = p, .k = p->k, .b = b, .base = {s, (char *)(uintptr_t)b->imports_t}, .seen = (int32_t *)(void *)(s + p->at_seen)};
+    run r = {.p = p, .k = p->k, .b = b, .base = {s, (char *)(uintptr_t)b->imports_t}};
     r.lab = (sx_lab){.lab = (int32_t *)(void *)(s + p->at_lab), .group = (int32_t *)(void *)(s + p->at_group),
                      .present = (int32_t *)(void *)(s + p->at_present),
                      .n_present = (int32_t *)(void *)(s + p->at_n_present), .all_valid = (bool *)(s + p->at_all_valid),
-                     .tiles = p->P / SX_TILE, .max_present = p->max_present, .classes = p->classes};
-    memset(r.seen, 0, (p->classes + 1) * sizeof *r.seen);
+                     .head = (int16_t *)(void *)(s + p->at_head), .piece = (sx_piece *)(void *)(s + p->at_piece),
+                     .seen = (sx_seen *)(void *)(s + p->at_seen), .tiles = p->P / SX_TILE, .max_present = p->max_present,
+                     .classes = p->classes};
+    memset(r.lab.seen, 0, p->classes * sizeof *r.lab.seen);
     r.tgt.buf = s + p->at_tmp;
     b->valid = b->masked = 0;
     for (r.at = b->first; r.at < b->first + b->count; r.at += p->P) {
@@ -423,7 +390,7 @@ sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er)
         sx_err e = read_labels(&r, er);
         if (e) return e;
         if (p->info->skip_nonfinite) mask_nonfinite(&r);
-        survey_labels(&r);
+        b->valid += sx_survey(&r.lab, p->P);
         for (size_t g = 0; g < p->n_group; g++) {
             const group *gr = &p->group[g];
             for (size_t k = 0; k < gr->count; k++)

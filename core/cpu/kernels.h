@@ -15,16 +15,35 @@
 #define SX_LANES 16
 #define SX_STAGE (2 * SX_TILE)    /* pixels staged at once, at most */
 
-/* Labels of one stage. */
+/* 16 pixels of a tile that hold a label, all of them or (mixed) some. */
+typedef struct sx_piece {
+    int16_t next;              /* of the same label, in order; -1: the last */
+    uint8_t group;             /* which 16 of the tile */
+    bool mixed;
+} sx_piece;
+
+typedef struct sx_seen {
+    int32_t tile, slot;        /* number of the last tile that held the label, and its place among the present ones */
+    int16_t tail;              /* its last piece */
+} sx_seen;
+
+/* Labels of one stage. lab is given; sx_survey finds the rest. */
 typedef struct sx_lab {
     int32_t *lab;              /* [P] class, or C where the pixel does not count */
     int32_t *group;            /* [P/16] the label of 16 pixels when it is one, else -1 */
-    int32_t *present;          /* [tiles][min(C, 256)] labels of the valid pixels of each logical tile */
+    int32_t *present;          /* [tiles][max_present] labels of the valid pixels of each logical tile */
+    int16_t *head;             /* [tiles][max_present] first piece of each */
+    sx_piece *piece;           /* [tiles][256] */
     int32_t *n_present;        /* [tiles] */
     bool *all_valid;           /* [tiles] */
-    size_t tiles, max_present;
+    size_t tiles, max_present; /* min(classes, 256) */
     size_t classes;
+    sx_seen *seen;             /* [classes], zeroed once with tile_no */
+    int32_t tile_no;
 } sx_lab;
+
+/* P pixels, tiles * 256. Returns how many count. */
+size_t sx_survey(sx_lab *l, size_t P);
 
 /* Numbers of a plane wherever they are; x points at channel 0 of the first pixel of the stage. */
 typedef struct sx_src {
@@ -88,9 +107,9 @@ typedef struct sx_kernels {
     void (*powb)(void *d, const void *rows, double gamma, size_t P, size_t n);
     /* Sums of a row over the logical tiles of the stage, added to acc in tile order. by: acc[label * stride]. */
     void (*sum)(const void *v, const sx_lab *l, double *acc);
-    void (*sum_by)(const void *v, const sx_lab *l, void *lanes, double *acc, size_t stride);
+    void (*sum_by)(const void *v, const sx_lab *l, double *acc, size_t stride);
     /* Sums by label of row[i] b^gamma, from the rows of a basis: acc[i][label]; n: one or two. */
-    void (*pow_sums)(const void *basis, double gamma, size_t P, const void *const *row, int n, const sx_lab *l, void *lanes,
+    void (*pow_sums)(const void *basis, double gamma, size_t P, const void *const *row, int n, const sx_lab *l,
                      double *const *acc);
     void (*fill)(void *d, double v, size_t n);
     void (*from_lab)(void *labels, void *valid, const sx_lab *l, size_t n);   /* either may be NULL */

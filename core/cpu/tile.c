@@ -392,15 +392,15 @@ static void scratch_layout(sx_prog *p)
     p->field = at = (at + 63) & ~(size_t)63;  \
     at += (bytes)
     PART(at_tmp, sx_tgt_tmp(p->classes, p->k->size));
-    PART(at_lanes, (p->classes + 1) * SX_LANES * p->k->size);
-    PART(at_row, 2 * p->P * p->k->size);
     PART(at_lab, p->P * sizeof(int32_t));
     PART(at_group, p->P / SX_LANES * sizeof(int32_t));
     p->max_present = p->classes < SX_TILE ? p->classes : SX_TILE;
     PART(at_present, tiles * p->max_present * sizeof(int32_t));
+    PART(at_head, tiles * p->max_present * sizeof(int16_t));
+    PART(at_piece, tiles * SX_TILE * sizeof(sx_piece));
     PART(at_n_present, tiles * sizeof(int32_t));
     PART(at_all_valid, tiles * sizeof(bool));
-    PART(at_seen, (p->classes + 1) * sizeof(int32_t));
+    PART(at_seen, p->classes * sizeof(sx_seen));
 #undef PART
     p->scratch = (at + 63) & ~(size_t)63;
 }

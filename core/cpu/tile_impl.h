@@ -74,7 +74,7 @@ struct sx_prog {
     bool *with;                /* by sum: another sum's instruction takes it along */
     uint32_t fields;
     size_t value_len, max_present, scratch;
-    size_t at_tmp, at_lanes, at_row, at_lab, at_group, at_present, at_n_present, at_all_valid, at_seen;
+    size_t at_tmp, at_lab, at_group, at_present, at_head, at_piece, at_n_present, at_all_valid, at_seen;
 };
 
 /* Product of the counts of the sweep axes in the set. */

@@ -100,35 +100,40 @@ static void powers(const sx_kernels *const *k, int levels)
 /* -- Labels and sums ------------------------------------------------------------------------------------ */
 
 static int32_t lab[P], group[P / SX_LANES], present[TILES * C], n_present[TILES];
+static int16_t head[TILES * C];
+static sx_piece piece[P];
+static sx_seen seen[C];
 static bool all_valid[TILES];
-static const sx_lab labels = {lab, group, present, n_present, all_valid, TILES, C, C};
+static sx_lab labels = {.lab = lab, .group = group, .present = present, .head = head, .piece = piece, .n_present = n_present,
+                        .all_valid = all_valid, .tiles = TILES, .max_present = C, .classes = C, .seen = seen};
 
 /* kind 0: one label everywhere; 1: runs of 16, some ignored; 2: noise */
 static void make_labels(int kind)
 {
-    memset(n_present, 0, sizeof n_present);
-    for (size_t i = 0; i < P; i++)
+    size_t valid = 0;
+    for (size_t i = 0; i < P; i++) {
         lab[i] = kind == 0 ? 3 : kind == 1 ? (int32_t)(i / 16 * 7 % (C + 1)) : (int32_t)uniform(0, C + 0.999);
-    for (size_t t = 0; t < TILES; t++) {
-        all_valid[t] = true;
-        for (int32_t c = 0; c < C; c++)
-            for (size_t i = 0; i < SX_TILE; i++)
-                if (lab[t * SX_TILE + i] == c) {
-                    present[t * C + (size_t)n_present[t]++] = c;
-                    break;
-                }
-        for (size_t i = 0; i < SX_TILE; i++) all_valid[t] &= lab[t * SX_TILE + i] < C;
+        valid += lab[i] < C;
     }
-    for (size_t g = 0; g < P / SX_LANES; g++) {
-        group[g] = lab[g * SX_LANES];
-        for (size_t i = 1; i < SX_LANES; i++)
-            if (lab[g * SX_LANES + i] != group[g]) group[g] = -1;
+    assert_int_equal(sx_survey(&labels, P), valid);
+    for (size_t t = 0; t < TILES; t++) {                /* every valid pixel is in one piece of its label */
+        int of[C + 1] = {0}, n = 0;
+        for (size_t i = 0; i < SX_TILE; i++) of[lab[t * SX_TILE + i]]++;
+        for (int32_t j = 0; j < n_present[t]; j++) {
+            const int32_t y = present[t * C + (size_t)j];
+            for (int16_t q = head[t * C + (size_t)j]; q >= 0; q = piece[t * SX_TILE + (size_t)q].next)
+                for (size_t i = 0; i < SX_LANES; i++)
+                    of[y] -= lab[t * SX_TILE + piece[t * SX_TILE + (size_t)q].group * SX_LANES + i] == y;
+        }
+        for (int32_t c = 0; c < C; c++) n += of[c] != 0;
+        assert_int_equal(n, 0);
+        assert_int_equal(all_valid[t], of[C] == 0);
     }
 }
 
 static void sums(const sx_kernels *const *k, int levels)
 {
-    static double v[P], lanes[(C + 1) * SX_LANES];
+    static double v[P];
     for (int kind = 0; kind < 3; kind++) {
         make_labels(kind);
         double want[C] = {0}, size[C] = {0}, total = 0, first[C + 1];
@@ -141,7 +146,7 @@ static void sums(const sx_kernels *const *k, int levels)
         }
         for (int l = 0; l < levels; l++) {
             double acc[C + 1] = {0};
-            k[l]->sum_by(v, &labels, lanes, acc, 1);
+            k[l]->sum_by(v, &labels, acc, 1);
             k[l]->sum(v, &labels, acc + C);
             for (size_t c = 0; c < C; c++) assert_true(fabs(acc[c] - want[c]) <= tolerance(k[l]) * size[c]);
             assert_true(fabs(acc[C] - total) <= tolerance(k[l]) * P);
@@ -173,6 +178,31 @@ static void in_two_calls(const sx_kernels *k, const sx_src *src, double *rows, s
     s.x = copy;
     w->ahead = NULL;
     assert_true(k->tgt(&s, &labels, P, P, rows_unused, NULL, w));
+}
+
+/* The bits of power, product and sum one after the other. */
+static void sums_of_powers(const sx_kernels *const *k, int levels)
+{
+    static double u[P], r1[P], r2[P], rows[SX_BASIS_ROWS * P], w[P], v[P];
+    for (size_t i = 0; i < P; i++) put(k[0], u, i, uniform(0, 1)), put(k[0], r1, i, uniform(-1, 1)), put(k[0], r2, i, uniform(0, 9));
+    for (int kind = 0; kind < 3; kind++) {
+        make_labels(kind);
+        for (int g = 0; g < 3; g++) {
+            const double gamma = g == 0 ? 0 : g == 1 ? 1.75 : 2.3;
+            for (int l = 0; l < levels; l++) {
+                double want[2][C] = {{0}}, got[2][C] = {{0}}, *const acc[2] = {got[0], got[1]};
+                const void *row[2] = {r1, r2};
+                k[l]->basis(rows, u, 0x7f, P, P);
+                k[l]->powb(w, rows, gamma, P, P);
+                for (int j = 0; j < 2; j++) {
+                    k[l]->ew[SX_OP_mul](v, w, row[j], NULL, P, 0);
+                    k[l]->sum_by(v, &labels, want[j], 1);
+                }
+                k[l]->pow_sums(rows, gamma, P, row, 2, &labels, acc);
+                assert_memory_equal(got, want, sizeof got);
+            }
+        }
+    }
 }
 
 static void target_out(const sx_kernels *const *k, int levels)
@@ -218,13 +248,14 @@ static void target_out(const sx_kernels *const *k, int levels)
 TEST(elementwise)
 TEST(powers)
 TEST(sums)
+TEST(sums_of_powers)
 TEST(target_out)
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_elementwise), cmocka_unit_test(test_powers), cmocka_unit_test(test_sums),
-        cmocka_unit_test(test_target_out),
+        cmocka_unit_test(test_sums_of_powers), cmocka_unit_test(test_target_out),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
