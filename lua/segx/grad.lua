@@ -136,13 +136,13 @@ end
 local levels = {}
 for j = 0, 63 do levels[j + 1] = 2.0 ^ (-8 + j * 17 / 63) end
 
--- Tensors {level} (and sweeps): how many pixels have at least this size and what they add up to.
+-- Tensors {level, image, class} (and sweeps): how many pixels have at least this size and what they add up to.
 local function level_tensors(g, d)
   local size, valid = g:abs():sum("class"), core.fields(d).valid
   local mean = ratio(core.nsum(core.psum(size)), core.nsum(core.psum(valid)), 0)
   local level = core.axis("grad level", levels)
   local over = size:ge(mean * level)
-  return core.nsum(core.bysum(over)), core.nsum(core.psum(core.where(over, size, 0)))
+  return core.bysum(over), core.bysum(core.where(over, size, 0))
 end
 
 -- Share of the hardest `part` of n pixels from counts and masses above each level (both fall). Inside
@@ -175,7 +175,7 @@ end
 
 local function one(t) return #tensor.flat(t) == 1 and t:item() or t end
 
-local wanted_all = {"share", "energy", "sign", "flow", "hardest"}
+local wanted_all = {"share", "energy", "sign", "flow", "hardest", "norms"}
 
 local builders = {
   share = function(r, g) r.share = sizes(g) end,
@@ -184,6 +184,11 @@ local builders = {
   flow = function(r, g) r.flow, r.net = core.bysum(g:abs()), core.bysum(g) end,
   hardest = function(r, g, _, d)
     r.size = core.psum(g:abs():sum("class"))
+    r.count, r.mass = level_tensors(g, d)
+  end,
+  norms = function(r, g, _, d)
+    r.norms = true
+    r.share = r.share or sizes(g)
     r.count, r.mass = level_tensors(g, d)
   end,
 }
@@ -213,26 +218,63 @@ local function run(d, named, opts)
   return out, stats
 end
 
--- Hardest 1 % from evaluated levels: a number, or for sweeps a list in the order of the
--- configurations.
-local function hardest_values(e, n)
-  local count, mass, total = tensor.flat(e.count), tensor.flat(e.mass), tensor.flat(e.size_total)
-  local classes = #count // #mass
-  local list, at = {}, 0
-  -- The level axis comes last but for the class: it was made after the loss' own axes or sits among
-  -- them; level_at walks it wherever it is.
-  local inner = e.level_inner
-  for k = 1, #total do
-    local outer, rest = (k - 1) // inner, (k - 1) % inner
-    local c, m = {}, {}
-    for j = 1, #levels do
-      at = (outer * #levels + (j - 1)) * inner + rest
-      c[j], m[j] = 0.0, mass[at + 1]
-      for class = 1, classes do c[j] = c[j] + count[at * classes + class] end
-    end
-    list[k] = share_of_hardest(0.01, n, total[k], c, m)
+-- Counts and masses of configuration k by level: {level, class} each. The level axis lies somewhere among the sweep axes of the
+-- loss: `inner` configurations follow it.
+local function levels_of(e, k, inner, classes)
+  local count, mass = {}, {}
+  local outer, rest = (k - 1) // inner, (k - 1) % inner
+  for j = 1, #levels do
+    local at = ((outer * #levels + (j - 1)) * inner + rest) * classes
+    count[j] = table.move(e.count, at + 1, at + classes, 1, {})
+    mass[j] = table.move(e.mass, at + 1, at + classes, 1, {})
   end
-  return #list == 1 and list[1] or core.dense(list)
+  return count, mass
+end
+
+local function total_of(list)
+  local sum = 0.0
+  for _, v in ipairs(list) do sum = sum + v end
+  return sum
+end
+
+-- Four levels make a bin, below and above are one more each: {from, to (in mean sizes), pixels, gradient (parts of the whole),
+-- by_class = {name = part of the pixels of this class}}.
+local function histogram(count, mass, pixels, all, names)
+  local bins, edges = {}, {0.0}
+  for j = 1, #levels, 4 do edges[#edges + 1] = levels[j] end
+  for b = 1, #edges do
+    local lo, hi = 4 * (b - 2) + 1, 4 * (b - 1) + 1       -- levels at the lower and the upper edge
+    local n, g, by = 0.0, 0.0, {}
+    for c, name in ipairs(names) do
+      local own = (b == 1 and pixels[c] or count[lo][c]) - (count[hi] and count[hi][c] or 0)
+      n = n + own
+      g = g + (b == 1 and all[c] or mass[lo][c]) - (mass[hi] and mass[hi][c] or 0)
+      by[name] = pixels[c] > 0 and own / pixels[c] or 0 / 0
+    end
+    bins[b] = {from = edges[b], to = edges[b + 1] or math.huge, pixels = n / total_of(pixels),
+      gradient = total_of(all) > 0 and g / total_of(all) or 0 / 0, by_class = by}
+  end
+  return bins
+end
+
+local Norms = {__name = "segx.Norms"}
+
+Norms.__tostring = function(bins)
+  local rows, most, dense = {}, 0.0, 0.0
+  local last = 1
+  for k, b in ipairs(bins) do
+    most, dense = math.max(most, b.gradient), math.max(dense, b.pixels)
+    if b.pixels > 0 then last = k end
+  end
+  local function bar(v, top, mark)
+    return top > 0 and v == v and mark:rep(math.floor(20 * v / top + 0.5)) or ""
+  end
+  for k = 1, last do
+    local b = bins[k]
+    rows[k] = {("%.3g"):format(b.from), ("%5.1f %%"):format(100 * b.gradient),
+      bar(b.gradient, most, "#"), ("%5.1f %%"):format(100 * b.pixels), bar(b.pixels, dense, "█")}
+  end
+  return format.table({"size / mean, from", "gradient", "", "pixels", ""}, rows)
 end
 
 -- Number of configurations of the sweep axes behind the level axis.
@@ -245,16 +287,46 @@ local function inner_of(t)
   return inner
 end
 
+-- hardest and norms from evaluated levels.
+local function read_levels(r, e, lazy, names)
+  local inner, pixels = inner_of(lazy.mass), tensor.flat(e.pixels)
+  local flat = {count = tensor.flat(e.count), mass = tensor.flat(e.mass)}
+  local n, configurations = total_of(pixels), #flat.count // (#levels * #names)
+  local hardest, norms = {}, {}
+  local totals = e.size_total and tensor.flat(e.size_total)
+  local shares = e.all_share and tensor.flat(e.all_share)
+  for k = 1, configurations do
+    local count, mass = levels_of(flat, k, inner, #names)
+    if totals then
+      local c, m = {}, {}
+      for j = 1, #levels do c[j], m[j] = total_of(count[j]), total_of(mass[j]) end
+      hardest[k] = share_of_hardest(0.01, n, totals[k], c, m)
+    end
+    if lazy.norms then
+      local all = table.move(shares, (k - 1) * #names + 1, k * #names, 1, {})
+      norms[k] = setmetatable(histogram(count, mass, pixels, all, names), Norms)
+    end
+  end
+  if totals then r.hardest = configurations == 1 and hardest[1] or core.dense(hardest) end
+  if lazy.norms then
+    r.norms = configurations == 1 and norms[1] or norms
+    r.images.norms = {levels = levels, count = e.image_count, mass = e.image_mass}
+  end
+end
+
 --- The gradient of the loss over a dump in numbers. opts: want = list of share, energy, sign, flow,
---- hardest (default: all but hardest); precision, threads, mem, unit, progress. Returns a report:
+--- hardest, norms (default: all but the last two); precision, threads, mem, unit, progress. Returns a report:
 ---   share, energy        by class name or 0-based id, parts of 1
 ---   l1, l2               size of the whole gradient
 ---   positive, negative   by channel: sums of the gradient's positive and negative numbers
 ---   flow, net            {true class, logit}: sum of |gradient|, of gradient
 ---   hardest              part of all sizes that the hardest 1 % of the pixels have
----   images               {share, energy, positive, negative, flow, net}: dense tensors {image, ...},
----                        not normalised
---- Where the loss has sweep axes the values are dense tensors with these axes in front.
+---   norms                histogram of the pixels' sizes: list of {from, to (multiples of the mean size),
+---                        pixels, gradient (parts of the whole), by_class}; prints
+---   images               {share, energy, positive, negative, flow, net}: dense tensors {image, ...}, not
+---                        normalised; norms: count and mass at or above each level {level, image, class}
+--- Where the loss has sweep axes the values are dense tensors with these axes in front; hardest is such,
+--- norms a list of histograms in the order of the configurations.
 function Loss:gradients(d, opts)
   check_dump("gradients", d)
   opts = opts or {}
@@ -275,8 +347,10 @@ function Loss:gradients(d, opts)
     named.energy, named.l2 = parts_of(lazy.energy), core.nsum(lazy.energy):sum("class"):sqrt()
   end
   if lazy.count then
-    named.count, named.mass, named.size_total = lazy.count, lazy.mass, core.nsum(lazy.size)
-    named.pixels = core.nsum(core.psum(core.fields(d).valid))
+    named.count, named.mass = core.nsum(lazy.count), core.nsum(lazy.mass)
+    named.pixels = core.nsum(core.bysum(core.fields(d).valid))
+    if lazy.size then named.size_total = core.nsum(lazy.size) end
+    if lazy.norms then named.image_count, named.image_mass = lazy.count, lazy.mass end
   end
   local e, stats = run(d, named, opts)
   local r = {loss = self, class_names = names, images = {}, stats = stats}
@@ -291,10 +365,7 @@ function Loss:gradients(d, opts)
   for _, key in ipairs {"share", "energy", "positive", "negative", "flow", "net"} do
     r.images[key] = e["image_" .. key]
   end
-  if e.count then
-    e.level_inner = inner_of(lazy.mass)
-    r.hardest = hardest_values(e, e.pixels:item())
-  end
+  if e.count then read_levels(r, e, lazy, names) end
   return setmetatable(r, Report)
 end
 
@@ -319,6 +390,7 @@ Report.__tostring = function(r)
       up and up > 0 and down / up or 0 / 0}
   end
   out[#out + 1] = format.table({"class", "share", "energy", "logit down/up"}, rows)
+  if r.norms then out[#out + 1] = tostring(r.norms) end
   return table.concat(out, "\n")
 end
 

@@ -286,6 +286,34 @@ test "what is free: class weights, and mixes in the energy" (function()
   eq(free(mix * L.dice{} + (1 - mix) * L.focal{}, {"grad.share"}), {})
 end)
 
+-- The engine takes factors out of sizes where all are on one side of 0 (a gamma of the focal loss, say), and else not: both are
+-- right, and a configuration has the same bits alone.
+test "shares of mixes and gammas on either side of 0" (function()
+  local d = F.random(31, 3, 4, 5, 7)
+  local mix, gamma = A.grid("mix", {-0.5, 0, 0.25, 1, 1.5}), A.grid("gamma", {-0.5, 0.5, 2.3})
+  local power = L.define("power", {gamma = 2}, function(x, q) return x.u ^ q.gamma * x.ce end)
+  local function loss(m, g) return m * L.ce{} + (1 - m) * power{gamma = g} end
+  for _, precision in ipairs {"single", "double"} do
+    local r = segx.sweep {dump = d, loss = loss(mix, gamma), want = {"grad.share", "grad.l1"},
+      precision = precision}:run()
+    for row in r:rows() do
+      local alone = segx.sweep {dump = d, loss = loss(row.mix, row.gamma), want = {"grad.share", "grad.l1"},
+        precision = precision}:run()
+      eq(alone:column "grad.l1"[1], row["grad.l1"])
+      for _, name in ipairs(d:info().class_names) do
+        eq(alone:column("grad.share." .. name)[1], row["grad.share." .. name])
+      end
+      local total = 0.0
+      for i = 1, #d do
+        for _, v in ipairs(flat(loss(row.mix, row.gamma):grad(d, i, {precision = "double"}))) do
+          total = total + math.abs(v)
+        end
+      end
+      near(row["grad.l1"], total, precision == "double" and 1e-12 or 1e-6)
+    end
+  end
+end)
+
 -- -- Reports -------------------------------------------------------------------------------------
 
 -- Shares and the like from the plane itself.
@@ -357,6 +385,37 @@ test "reports equal sums over the gradient itself" (function()
     local k = math.max(1, #want.sizes // 100)
     near(r.hardest, want.sizes[k] / l1, 0.1)        -- one pixel in a level 20 % wide
     ok(tostring(r):find "hardest")
+  end
+end)
+
+test "histogram of the sizes: every pixel in one bin" (function()
+  local d, _, labels = F.random(24, 3, 4, 6, 7)
+  local sweep = L.focal{gamma = A.grid("gamma", {0, 2})}:gradients(d, {want = {"norms"}, precision = "double"})
+  eq(#sweep.norms, 2)
+  for _, loss in ipairs {L.focal{gamma = 2}, 0.5 * L.dice{} + 2 * L.ce{}} do
+    local sizes = by_hand(loss, d, labels).sizes
+    local r = loss:gradients(d, {want = {"norms"}, precision = "double"})
+    local total, pixels, gradient = 0.0, 0.0, 0.0
+    for _, v in ipairs(sizes) do total = total + v end
+    local mean = total / #sizes
+    for _, bin in ipairs(r.norms) do
+      local n, sum = 0, 0.0
+      for _, v in ipairs(sizes) do
+        if v >= bin.from * mean and v < bin.to * mean then n, sum = n + 1, sum + v end
+      end
+      near(bin.pixels, n / #sizes, 1e-12)
+      near(bin.gradient, sum / total, 1e-12)
+      pixels, gradient = pixels + bin.pixels, gradient + bin.gradient
+    end
+    near(pixels, 1, 1e-12)
+    near(gradient, 1, 1e-12)
+    ok(tostring(r):find "size / mean")
+    local counts = tensor.flat(r.images.norms.count)
+    eq(#counts, #r.images.norms.levels * 3 * 4)
+  end
+  for k, bin in ipairs(L.focal{gamma = 2}:gradients(d, {want = {"norms"}, precision = "double"}).norms) do
+    eq(sweep.norms[2][k].pixels, bin.pixels)
+    near(sweep.norms[2][k].gradient, bin.gradient, 1e-14)
   end
 end)
 
