@@ -329,7 +329,7 @@ typedef struct kept_counts {
     size_t cells_found, cells_new, images_found, images_new;
 } kept_counts;
 
-static void add_counts(kept_counts *c, const sx_result *r)
+static void add_counts(kept_counts *c, const sx_counts *r)
 {
     c->cells_found += r->cells_found;
     c->cells_new += r->cells_new;
@@ -340,18 +340,18 @@ static void add_counts(kept_counts *c, const sx_result *r)
 /* Appends to the list on top of the stack: {image =, at = {name of the axis = position}} of sums that are not finite. */
 static void add_bad(lua_State *L, const job *j)
 {
-    for (size_t i = 0; i < j->res->n_bad; i++) {
-        sx_axes axes = sx_node_get(j->s->g, j->res->bad[i].sum)->axes & SX_SWEEP_MASK;
+    for (size_t i = 0; i < j->res->n.n_bad; i++) {
+        sx_axes axes = sx_node_get(j->s->g, j->res->n.bad[i].sum)->axes & SX_SWEEP_MASK;
         size_t rest = sx_axes_count(j->s->g, axes);
         lua_createtable(L, 0, 2);
-        lua_pushinteger(L, (lua_Integer)j->res->bad[i].image + 1);
+        lua_pushinteger(L, (lua_Integer)j->res->n.bad[i].image + 1);
         lua_setfield(L, -2, "image");
         lua_newtable(L);
         for (int a = 0; a < sx_graph_axes(j->s->g); a++) {
             const sx_sweep_axis *ax = sx_graph_axis_get(j->s->g, a);
             if (!(axes & SX_AX_SWEEP(a))) continue;
             rest /= ax->count;
-            lua_pushinteger(L, (lua_Integer)(j->res->bad[i].combo / rest % ax->count) + 1);
+            lua_pushinteger(L, (lua_Integer)(j->res->n.bad[i].combo / rest % ax->count) + 1);
             lua_setfield(L, -2, ax->name);
         }
         lua_setfield(L, -2, "at");
@@ -418,13 +418,13 @@ static int core_eval(lua_State *L)
     for (size_t k; (k = next_group(j, out, n, pick)) > 0;) {
         if (!j->d) stand_in(L, j, classes_of(j, &out[pick[0]]));
         run_some(L, j, &o, out, pick, k, results);
-        add_counts(&kept, j->res);
+        add_counts(&kept, &j->res->n);
         lua_pushvalue(L, bad);
         add_bad(L, j);
-        passes += j->res->passes;
-        spilled += j->res->spilled;
-        if (j->res->pixels_valid > valid) valid = j->res->pixels_valid;
-        if (j->res->pixels_masked > masked) masked = j->res->pixels_masked;
+        passes += j->res->n.passes;
+        spilled += j->res->n.spilled;
+        if (j->res->n.pixels_valid > valid) valid = j->res->n.pixels_valid;
+        if (j->res->n.pixels_masked > masked) masked = j->res->n.pixels_masked;
         sx_result_free(j->res);
         sx_plan_free(j->plan);
         j->res = NULL;

@@ -130,16 +130,16 @@ void sx_box_clear(sx_box *b)
     memset(b, 0, sizeof *b);
 }
 
-static size_t count_of(const sx_graph *g, const sx_box *b, int a)
+size_t sx_box_axis(const sx_graph *g, const sx_box *b, int a)
 {
-    return b->index[a] ? b->count[a] : sx_graph_axis_get(g, a)->count;
+    return b && b->index[a] ? b->count[a] : sx_graph_axis_get(g, a)->count;
 }
 
 size_t sx_box_count(const sx_graph *g, const sx_box *b, sx_axes axes)
 {
     size_t k = 1;
     for (int a = 0; a < sx_graph_axes(g); a++)
-        if (axes & SX_AX_SWEEP(a)) k *= count_of(g, b, a);
+        if (axes & SX_AX_SWEEP(a)) k *= sx_box_axis(g, b, a);
     return k;
 }
 
@@ -148,12 +148,25 @@ size_t sx_box_full(const sx_graph *g, const sx_box *b, sx_axes axes, size_t k)
     size_t out = 0, mul = 1;
     for (int a = sx_graph_axes(g) - 1; a >= 0; a--) {
         if (!(axes & SX_AX_SWEEP(a))) continue;
-        size_t c = count_of(g, b, a), at = k % c;
-        out += (b->index[a] ? b->index[a][at] : at) * mul;
+        size_t c = sx_box_axis(g, b, a), at = k % c;
+        out += (b && b->index[a] ? b->index[a][at] : at) * mul;
         mul *= sx_graph_axis_get(g, a)->count;
         k /= c;
     }
     return out;
+}
+
+void sx_box_copy(const sx_graph *g, const sx_box *b, sx_axes axes, const double *v, size_t n, double *dst)
+{
+    bool whole = true;
+    for (int a = 0; b && a < sx_graph_axes(g); a++)
+        if (axes & SX_AX_SWEEP(a) && sx_box_axis(g, b, a) != sx_graph_axis_get(g, a)->count) whole = false;
+    if (whole) {
+        memcpy(dst, v, n * sizeof *dst);
+        return;
+    }
+    size_t count = sx_box_count(g, b, axes), len = n / sx_axes_count(g, axes);
+    for (size_t k = 0; k < count; k++) memcpy(dst + k * len, v + sx_box_full(g, b, axes, k) * len, len * sizeof *dst);
 }
 
 static bool all_missing(const sx_graph *g, const sx_box *b, sx_axes axes, const bool *missing)

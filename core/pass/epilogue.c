@@ -14,26 +14,33 @@ typedef struct dims {
     size_t size[MAX_DIM];
 } dims;
 
-static void dims_of(const sx_graph *g, size_t classes, sx_axes axes, dims *d)
+/* Where values are: the graph, its classes, the part of the sweep. */
+typedef struct place {
+    const sx_graph *g;
+    size_t classes;
+    const sx_box *box;
+} place;
+
+static void dims_of(const place *p, sx_axes axes, dims *d)
 {
     d->n = 0;
-    for (int i = 0; i < sx_graph_axes(g); i++)
+    for (int i = 0; i < sx_graph_axes(p->g); i++)
         if (axes & SX_AX_SWEEP(i)) {
             d->ax[d->n] = SX_AX_SWEEP(i);
-            d->size[d->n++] = sx_graph_axis_get(g, i)->count;
+            d->size[d->n++] = sx_box_axis(p->g, p->box, i);
         }
     for (sx_axes a = SX_AX_L; a; a = a == SX_AX_L ? SX_AX_C : 0)
         if (axes & a) {
             d->ax[d->n] = a;
-            d->size[d->n++] = classes;
+            d->size[d->n++] = p->classes;
         }
 }
 
 /* Strides of an operand along the result's dimensions; 0 where it does not have the axis. */
-static void strides_of(const sx_graph *g, size_t classes, sx_axes axes, const dims *d, size_t *stride)
+static void strides_of(const place *p, sx_axes axes, const dims *d, size_t *stride)
 {
     dims own;
-    dims_of(g, classes, axes, &own);
+    dims_of(p, axes, &own);
     for (int i = 0; i < d->n; i++) stride[i] = 0;
     size_t s = 1;
     for (int j = own.n - 1; j >= 0; j--) {
@@ -44,20 +51,20 @@ static void strides_of(const sx_graph *g, size_t classes, sx_axes axes, const di
 }
 
 /* Elementwise: the last dimension in one kernel call (an operand moves along it by 1 or not at all), the others by counting. */
-static void elementwise(const sx_graph *g, size_t classes, const sx_node *n, double *const *value, double *dst)
+static void elementwise(const place *p, const sx_node *n, double *const *value, double *dst)
 {
     const sx_kernels *k = sx_kernels_get(sx_isa_best(), true);
     dims d;
     size_t stride[3][MAX_DIM], at[MAX_DIM] = {0}, total = 1;
     const double *x[3] = {NULL, NULL, NULL};
-    dims_of(g, classes, n->axes, &d);
+    dims_of(p, n->axes, &d);
     for (int i = 0; i < d.n; i++) total *= d.size[i];
     size_t inner = d.n ? d.size[d.n - 1] : 1;
     unsigned scalars = 0;
     for (int a = 0; a < n->n_arg; a++) {
         const int from = value[n->arg[a]] || n->op != SX_OP_where ? a : 3 - a;
         x[a] = value[n->arg[from]];
-        strides_of(g, classes, sx_node_get(g, n->arg[from])->axes, &d, stride[a]);
+        strides_of(p, sx_node_get(p->g, n->arg[from])->axes, &d, stride[a]);
         if (!d.n || stride[a][d.n - 1] == 0) scalars |= 1u << a;
     }
     for (size_t done = 0; done < total; done += inner) {
@@ -125,18 +132,20 @@ static void exchange(size_t classes, const sx_node *arg, const double *x, size_t
             for (size_t j = 0; j < classes; j++) dst[m + j * classes + i] = x[m + i * classes + j];
 }
 
-sx_err sx_epilogue_node(const sx_graph *g, size_t classes, sx_id id, double *const *value, double *dst, sx_error *er)
+sx_err sx_epilogue_node(const sx_graph *g, size_t classes, const sx_box *box, sx_id id, double *const *value, double *dst,
+                        sx_error *er)
 {
     const sx_node *n = sx_node_get(g, id);
-    size_t total = sx_value_len(g, classes, id);
+    const place p = {g, classes, box};
+    size_t total = sx_value_len(g, classes, box, id);
     switch (sx_op_class((sx_op)n->op)) {
-    case SX_CL_EW: elementwise(g, classes, n, value, dst); break;
+    case SX_CL_EW: elementwise(&p, n, value, dst); break;
     case SX_CL_CRED:
     case SX_CL_LRED: over_classes(classes, n, value[n->arg[0]], total, dst); break;
     case SX_CL_CMAP: over_classes(classes, n, value[n->arg[0]], total / classes, dst); break;
     case SX_CL_TRANS: exchange(classes, sx_node_get(g, n->arg[0]), value[n->arg[0]], total, dst); break;
     case SX_CL_LEAF:
-        if (n->op == SX_OP_data) memcpy(dst, n->data, total * sizeof *dst);
+        if (n->op == SX_OP_data) sx_box_copy(g, box, n->axes, n->data, n->n_data, dst);
         else if (n->op == SX_OP_classes)
             for (size_t i = 0; i < total; i++) dst[i] = (double)i;
         else return sx_fail(er, SX_EBUG, "%s in an epilogue", sx_op_name((sx_op)n->op));

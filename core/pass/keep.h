@@ -58,9 +58,13 @@ typedef struct sx_box {
 } sx_box;
 
 void sx_box_clear(sx_box *b);
-/* Combinations of a set of axes inside the box, and the number in the whole sweep of combination k of them. */
+/* A box that is NULL is the whole sweep. Values of axis a inside the box; combinations of a set of axes, and the number in
+ * the whole sweep of combination k of them. */
+size_t sx_box_axis(const sx_graph *g, const sx_box *b, int a);
 size_t sx_box_count(const sx_graph *g, const sx_box *b, sx_axes axes);
 size_t sx_box_full(const sx_graph *g, const sx_box *b, sx_axes axes, size_t k);
+/* Of n numbers, [combination of `axes`][...], those inside the box. */
+void sx_box_copy(const sx_graph *g, const sx_box *b, sx_axes axes, const double *v, size_t n, double *dst);
 /* Grows the box on the axes that it leaves open yet, as far as every combination of `axes` in it is missing. false: none
  * is there, or what the box already says does not fit (it is unchanged then). */
 sx_err sx_box_take(const sx_graph *g, sx_box *b, sx_axes axes, const bool *missing, bool *taken, sx_error *er);

@@ -38,7 +38,7 @@ static void free_kept(kept *k)
 static sx_err start_kept(sx_runner *r, kept *k, const plan_step *s, sx_error *er)
 {
     k->s = s;
-    sx_err e = sx_cell_keys(r->p->g, sx_dump_get_info(r->p->d), r->o->use_double, s->id, s->n, &k->key, &k->start, er);
+    sx_err e = sx_cell_keys(r->p->g, sx_dump_get_info(r->p->d), r->o.use_double, s->id, s->n, &k->key, &k->start, er);
     if (e) return e;
     k->n = k->start[s->n];
     k->missing = sx_calloc(k->n + 1, sizeof *k->missing);
@@ -57,7 +57,7 @@ static size_t find_cells(sx_runner *r, kept *k)
 {
     size_t missing = 0;
     for (size_t i = 0; i < k->n; i++) {
-        k->missing[i] = !sx_keep_find(r->o->keep, k->key[i], r->p->images, &k->seg[i], &k->cell[i]);
+        k->missing[i] = !sx_keep_find(r->o.keep, k->key[i], r->p->images, &k->seg[i], &k->cell[i]);
         missing += k->missing[i];
     }
     return missing;
@@ -101,8 +101,8 @@ static sx_err load_cells(sx_runner *r, kept *k, sx_store *st, double *record, sx
             if (k->n_used > 100) sx_segment_rest(k->used[u]);
         }
         if (!e && st && r->passes_done == 0) {
-            r->res->pixels_valid += head.valid;
-            r->res->pixels_masked += head.masked;
+            r->n.pixels_valid += head.valid;
+            r->n.pixels_masked += head.masked;
         }
         size_t at = 0;
         for (size_t i = 0; !e && i < k->n; i++) {
@@ -121,7 +121,7 @@ static sx_err forget_bad(sx_runner *r, kept *k, sx_error *er)
 {
     sx_err e = load_cells(r, k, NULL, NULL, er);
     for (size_t i = 0; !e && i < k->n; i++)
-        if (!k->missing[i] && k->bad[i] != SIZE_MAX) sx_keep_forget(r->o->keep, k->key[i]);
+        if (!k->missing[i] && k->bad[i] != SIZE_MAX) sx_keep_forget(r->o.keep, k->key[i]);
     return e;
 }
 
@@ -164,14 +164,14 @@ static sx_err fill_box(sx_runner *r, kept *k, sx_error *er)
         if (!box.index[a]) box.count[a] = sx_graph_axis_get(g, a)->count;
     if (e || (e = sx_walk_start(&w, id, n, NULL, 0, er))) goto done;
     size_t cells = box_cells(r, k, &w, number, n, cell, sum, combo), wave_max = sx_walk_most(r, w.stat_len);
-    if ((e = sx_keep_begin(r->o->keep, cell, cells, r->p->images, w.stat_len, &w.seg, er))) goto done;
+    if ((e = sx_keep_begin(r->o.keep, cell, cells, r->p->images, w.stat_len, &w.seg, er))) goto done;
     size_t found = w.seg->done;
-    r->res->images_found += found;
+    r->n.images_found += found;
     if (!(e = sx_walk_imports(&w, wave_max, er))) e = sx_walk_images(&w, found, r->p->images, wave_max, NULL, er);
-    r->res->images_new += w.seg->done - found;
-    if (!e) e = sx_keep_finish(r->o->keep, w.seg, g, sum, combo, er);
-    r->res->cells_new += cells;
-    r->res->passes++;
+    r->n.images_new += w.seg->done - found;
+    if (!e) e = sx_keep_finish(r->o.keep, w.seg, g, sum, combo, er);
+    r->n.cells_new += cells;
+    r->n.passes++;
 done:
     if (e == SX_EDATA) sx_walk_explain(&w, er);
     sx_walk_free(&w);
@@ -189,10 +189,10 @@ static sx_err note_bad(sx_runner *r, const kept *k, sx_error *er)
     for (size_t i = 0, s = 0; i < k->n; i++) {
         while (i >= k->start[s + 1]) s++;
         if (k->bad[i] == SIZE_MAX) continue;
-        struct sx_bad *b = sx_realloc(r->res->bad, (r->res->n_bad + 1) * sizeof *b);
+        struct sx_bad *b = sx_realloc(r->n.bad, (r->n.n_bad + 1) * sizeof *b);
         if (!b) return sx_nomem(er);
-        r->res->bad = b;
-        b[r->res->n_bad++] = (struct sx_bad){k->s->id[s], i - k->start[s], k->bad[i]};
+        r->n.bad = b;
+        b[r->n.n_bad++] = (struct sx_bad){k->s->id[s], i - k->start[s], k->bad[i]};
     }
     return SX_EOK;
 }
@@ -208,11 +208,11 @@ sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er)
         len += sx_run_len(r, s->id[i]);
     }
     missing = find_cells(r, &k);
-    if (sx_keep_retries(r->o->keep)) {
+    if (sx_keep_retries(r->o.keep)) {
         if ((e = forget_bad(r, &k, er))) goto done;
         missing = find_cells(r, &k);
     }
-    r->res->cells_found += k.n - missing;
+    r->n.cells_found += k.n - missing;
     while (missing) {
         if ((e = fill_box(r, &k, er))) goto done;
         size_t left = find_cells(r, &k);

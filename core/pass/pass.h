@@ -62,12 +62,12 @@ typedef struct sx_array {
     sx_axes axes;                /* order of the dimensions: sweep axes ascending, N, L, C, (P of the mapped image) */
 } sx_array;
 
-typedef struct sx_result {
-    size_t n_out;
-    sx_array *out;
+/* What the passes of a run did. */
+typedef struct sx_counts {
     uint64_t pixels_valid;       /* of the dump, when a pass counted them; else 0 */
     uint64_t pixels_masked;      /* non-finite pixels left out (skip_nonfinite) */
     size_t passes;
+    uint64_t spilled;            /* bytes of kept statistics that went to a temporary file */
     size_t cells_found, cells_new;   /* run folder: sums at one value of their axes: from disk, computed */
     size_t images_found, images_new; /* run folder: image records of new cells: from an earlier attempt, computed */
     struct sx_bad {                  /* run folder: cells with a number that is not finite, and the first image */
@@ -75,10 +75,43 @@ typedef struct sx_result {
         size_t combo, image;
     } *bad;
     size_t n_bad;
-    uint64_t spilled;            /* bytes of kept statistics that went to a temporary file */
+} sx_counts;
+
+typedef struct sx_result {
+    size_t n_out;
+    sx_array *out;
+    sx_counts n;
 } sx_result;
 
 sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er);
 void sx_result_free(sx_result *r);
+
+/* -- A part of the sweep at a time ---------------------------------------------------------------
+ * A grid is a plan whose passes are done: its outputs, none of them with a pixel axis, as functions over the sweep. Rows are the
+ * combinations of all axes of the outputs (ascending, the last one fastest); a page is as many consecutive rows as are worth
+ * computing together. However many rows there are, memory is that of one page. One thread at a time. */
+typedef struct sx_grid sx_grid;
+
+/* Runs the passes. The plan is the grid's from now on, whatever is returned; the dump is not needed any more, the graph is. */
+sx_err sx_grid_new(sx_plan *p, const sx_run_opts *o, sx_grid **out, sx_error *er);
+void sx_grid_free(sx_grid *g);
+
+typedef struct sx_grid_info {
+    sx_axes axes;                /* of the rows */
+    uint64_t rows;
+    size_t pages, page_rows;     /* page_rows: of the largest */
+    size_t page;                 /* the one that is there, SIZE_MAX: none */
+    uint64_t first;              /* its rows: the first one, */
+    size_t count;                /*   how many */
+    size_t n_out;
+    const sx_array *out;         /* values on that page: [combinations of the output's axes inside it][N][L][C] */
+    const sx_counts *n;
+} sx_grid_info;
+const sx_grid_info *sx_grid_get_info(const sx_grid *g);
+size_t sx_grid_find(const sx_grid *g, uint64_t row);     /* its page */
+/* Computes a page. An interrupt (SX_EINTR) and a failure leave none there. */
+sx_err sx_grid_page(sx_grid *g, size_t page, sx_error *er);
+/* Which combination of output out's axes row first + i of the page has: at[i]. */
+void sx_grid_places(const sx_grid *g, size_t out, size_t *at);
 
 #endif

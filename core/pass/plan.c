@@ -1,7 +1,8 @@
 /*
  * plan.c: orders the work. Starting from what is known (numbers), it makes ready whatever can be computed, then sums over
  * images that have become possible, then a pass over the dump for every pixel sum whose pixels are computable, and so on
- * until the outputs are ready. Everything that can share a pass does.
+ * until the outputs are ready. Everything that can share a pass does. What no pass needs goes to the tail, which is
+ * computed for a part of the sweep at a time.
  */
 #include <string.h>
 
@@ -11,16 +12,19 @@ static const sx_node *node(const sx_plan *p, sx_id id) { return sx_node_get(p->g
 static bool pixel(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_P) != 0; }
 static bool imagewise(const sx_plan *p, sx_id id) { return (node(p, id)->axes & SX_AX_N) != 0; }
 
-/* The value of a node that depends on no dump, else NULL (also when there is no memory: then it counts as unknown). */
+#define KNOWN_MOST ((size_t)1 << 16)
+
+/* The value of a node that depends on no dump, else NULL (also when there is no memory, or it is large: then it counts as unknown). */
 static const double *known(sx_plan *p, sx_id id)
 {
     const sx_node *n = node(p, id);
     sx_error er;
     if (p->known[id] || n->dump || n->axes & (SX_AX_N | SX_AX_P)) return p->known[id];
+    if (sx_value_len(p->g, p->classes, NULL, id) > KNOWN_MOST) return NULL;
     for (int i = 0; i < n->n_arg; i++)
         if (!known(p, n->arg[i])) return NULL;
-    double *v = sx_malloc((sx_value_len(p->g, p->classes, id) + 1) * sizeof *v);
-    if (v && sx_epilogue_node(p->g, p->classes, id, p->known, v, &er)) {
+    double *v = sx_malloc((sx_value_len(p->g, p->classes, NULL, id) + 1) * sizeof *v);
+    if (v && sx_epilogue_node(p->g, p->classes, NULL, id, p->known, v, &er)) {
         sx_free(v);
         v = NULL;
     }
@@ -33,7 +37,7 @@ static void find_dead(sx_plan *p, sx_id id)
     const sx_node *n = node(p, id);
     if (n->op != SX_OP_where || pixel(p, id)) return;
     const double *c = known(p, n->arg[0]);
-    size_t len = c ? sx_value_len(p->g, p->classes, n->arg[0]) : 0, chosen = 0;
+    size_t len = c ? sx_value_len(p->g, p->classes, NULL, n->arg[0]) : 0, chosen = 0;
     for (size_t i = 0; i < len; i++) chosen += c[i] != 0;
     if (len && chosen == len) p->dead[id] = 1 << 2;
     if (len && chosen == 0) p->dead[id] = 1 << 1;
@@ -84,15 +88,20 @@ static sx_axes pixel_axes(const sx_plan *p, sx_id id, uint8_t *seen)
 }
 
 /* id: n nodes and n_map mapped outputs. */
+static sx_err add_to(plan_step **list, size_t *n_list, step_kind kind, const sx_id *id, size_t n, size_t n_map, sx_error *er)
+{
+    plan_step *s = sx_realloc(*list, (*n_list + 1) * sizeof *s);
+    if (!s) return sx_nomem(er);
+    *list = s;
+    s[*n_list] = (plan_step){.kind = kind, .n = n, .n_map = n_map, .id = sx_malloc((n + n_map + 1) * sizeof(sx_id))};
+    if (!s[*n_list].id) return sx_nomem(er);
+    memcpy(s[(*n_list)++].id, id, (n + n_map) * sizeof *id);
+    return SX_EOK;
+}
+
 static sx_err add_step(sx_plan *p, step_kind kind, const sx_id *id, size_t n, size_t n_map, sx_error *er)
 {
-    plan_step *s = sx_realloc(p->step, (p->n_step + 1) * sizeof *s);
-    if (!s) return sx_nomem(er);
-    p->step = s;
-    s[p->n_step] = (plan_step){.kind = kind, .n = n, .n_map = n_map, .id = sx_malloc((n + n_map + 1) * sizeof(sx_id))};
-    if (!s[p->n_step].id) return sx_nomem(er);
-    memcpy(s[p->n_step++].id, id, (n + n_map) * sizeof *id);
-    return SX_EOK;
+    return add_to(&p->step, &p->n_step, kind, id, n, n_map, er);
 }
 
 static bool args_ready(const sx_plan *p, sx_id id, const uint8_t *ready)
@@ -107,8 +116,6 @@ typedef struct work {
     uint8_t *ready, *seen;
     sx_id *list;
     size_t n_ids;
-    sx_id *need;                 /* what the outputs reach, in id order: a session's graph may be much larger */
-    size_t n_need;
     uint8_t *first;              /* while this is given: only pixel sums that it marks */
 } work;
 
@@ -116,8 +123,8 @@ typedef struct work {
 static sx_err values(sx_plan *p, work *w, sx_error *er)
 {
     size_t k = 0;
-    for (size_t i = 0; i < w->n_need; i++) {
-        const sx_id id = w->need[i];
+    for (size_t i = 0; i < p->n_list; i++) {
+        const sx_id id = p->list[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || pixel(p, id)) continue;
@@ -132,8 +139,8 @@ static sx_err values(sx_plan *p, work *w, sx_error *er)
 static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
 {
     *k = 0;
-    for (size_t i = 0; i < w->n_need; i++) {
-        const sx_id id = w->need[i];
+    for (size_t i = 0; i < p->n_list; i++) {
+        const sx_id id = p->list[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || (cl != SX_CL_NSUM && cl != SX_CL_BSUM) || !args_ready(p, id, w->ready)) continue;
@@ -148,8 +155,8 @@ static sx_err pass(sx_plan *p, work *w, const sx_id *maps, size_t n_map, size_t 
 {
     *k = 0;
     memset(w->seen, 0, w->n_ids);
-    for (size_t i = 0; i < w->n_need; i++) {
-        const sx_id id = w->need[i];
+    for (size_t i = 0; i < p->n_list; i++) {
+        const sx_id id = p->list[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
@@ -197,6 +204,42 @@ static sx_err map_each(sx_plan *p, work *w, const sx_id *maps, size_t n_map, sx_
     return e ? e : pass(p, w, maps, n_map, &k, er);
 }
 
+/* Of the steps' nodes, those that no pass and no map is made from, in the same order, become the tail. */
+static sx_err cut_tail(sx_plan *p, sx_error *er)
+{
+    plan_step *old = p->step;
+    size_t n_old = p->n_step;
+    sx_err e = SX_EOK;
+    uint8_t *early = sx_calloc(sx_graph_size(p->g) + 1, 1);
+    sx_id *part = sx_malloc((p->n_list + p->n_out + 1) * sizeof *part);
+    if (!early || !part) {
+        e = sx_nomem(er);
+        goto done;
+    }
+    for (size_t i = 0; i < p->info.n_sums; i++) mark_below(p, p->sum[i], early);
+    for (size_t i = 0; i < p->n_out; i++)
+        if (pixel(p, p->out[i])) mark_below(p, p->out[i], early);
+    p->step = NULL;
+    p->n_step = 0;
+    for (size_t i = 0; !e && i < n_old; i++) {
+        const plan_step *s = &old[i];
+        size_t n[2] = {0, 0};
+        for (size_t j = 0; j < s->n; j++)
+            if (early[s->id[j]]) part[n[0]++] = s->id[j];
+        memcpy(part + n[0], s->id + s->n, s->n_map * sizeof *part);
+        if (n[0] + s->n_map) e = add_step(p, s->kind, part, n[0], s->n_map, er);
+        for (size_t j = 0; j < s->n; j++)
+            if (!early[s->id[j]]) part[n[1]++] = s->id[j];
+        if (!e && n[1]) e = add_to(&p->tail, &p->n_tail, s->kind, part, n[1], 0, er);
+    }
+    for (size_t i = 0; i < n_old; i++) sx_free(old[i].id);
+    sx_free(old);
+done:
+    sx_free(early);
+    sx_free(part);
+    return e;
+}
+
 static sx_err order(sx_plan *p, sx_error *er)
 {
     work w = {.n_ids = sx_graph_size(p->g) + 1};
@@ -206,18 +249,18 @@ static sx_err order(sx_plan *p, sx_error *er)
     w.ready = sx_calloc(w.n_ids, 1);
     w.seen = sx_calloc(w.n_ids, 1);
     w.list = sx_calloc(w.n_ids + p->n_out, sizeof *w.list);
-    w.need = sx_calloc(w.n_ids, sizeof *w.need);
+    p->list = sx_calloc(w.n_ids, sizeof *p->list);
     w.first = sx_calloc(w.n_ids, 1);
     map = sx_calloc(p->n_out + 1, sizeof *map);
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.list || !w.need || !w.first || !map || !p->sum || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.list || !p->list || !w.first || !map || !p->sum || !p->sum_pass || !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
     for (sx_id id = 1; id < w.n_ids; id++)
-        if (p->need[id]) w.need[w.n_need++] = id;
+        if (p->need[id]) p->list[p->n_list++] = id;
     for (size_t i = 0; i < p->n_out; i++)
         if (pixel(p, p->out[i])) map[maps++] = p->out[i];
     if (maps && p->map_image == SX_EACH_IMAGE && (e = map_each(p, &w, map, maps, er))) goto done;
@@ -237,13 +280,13 @@ static sx_err order(sx_plan *p, sx_error *er)
         if (e) goto done;
     }
     if (maps && p->map_image != SX_EACH_IMAGE) e = add_step(p, STEP_MAP, map, 0, maps, er);
+    if (!e) e = cut_tail(p, er);
 done:
     sx_free(map);
     sx_free(w.first);
     sx_free(w.ready);
     sx_free(w.seen);
     sx_free(w.list);
-    sx_free(w.need);
     return e;
 }
 
@@ -260,7 +303,7 @@ static void fill_info(sx_plan *p)
     for (size_t i = 0; i < p->n_step; i++) {
         size_t len = 0;
         if (p->step[i].kind != STEP_PASS && p->step[i].kind != STEP_MAP) continue;
-        for (size_t j = 0; j < p->step[i].n; j++) len += sx_value_len(p->g, p->classes, p->step[i].id[j]);
+        for (size_t j = 0; j < p->step[i].n; j++) len += sx_value_len(p->g, p->classes, NULL, p->step[i].id[j]);
         if (len > p->info.stat_doubles) p->info.stat_doubles = len;
     }
 }
@@ -312,7 +355,10 @@ void sx_plan_free(sx_plan *p)
 {
     if (!p) return;
     for (size_t i = 0; i < p->n_step; i++) sx_free(p->step[i].id);
+    for (size_t i = 0; i < p->n_tail; i++) sx_free(p->tail[i].id);
     sx_free(p->step);
+    sx_free(p->tail);
+    sx_free(p->list);
     sx_free(p->out);
     sx_free(p->need);
     sx_free(p->dead);

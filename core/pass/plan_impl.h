@@ -2,6 +2,7 @@
 #ifndef SX_PLAN_IMPL_H
 #define SX_PLAN_IMPL_H
 
+#include "pass/keep.h"
 #include "pass/pass.h"
 
 /* A step of a plan. Steps run in order; each makes its nodes ready. */
@@ -28,8 +29,12 @@ struct sx_plan {
     uint8_t *dead;          /* by id: bit i: argument i, a branch of where, is chosen nowhere and not computed */
     size_t n_ids;           /* of the graph when the plan was made */
     double **known;         /* by id: values that depend on no dump, where they were asked for */
-    plan_step *step;
+    sx_id *list;            /* the needed ones, in order of their ids */
+    size_t n_list;
+    plan_step *step;        /* up to the last pass: what passes and maps need, for all values of the sweep at once */
     size_t n_step;
+    plan_step *tail;        /* what comes after: arithmetic on kept sums, for a part of the sweep at a time (grid.c) */
+    size_t n_tail;
     sx_plan_info info;
     sx_id *sum;             /* info's lists */
     size_t *sum_pass;
@@ -38,18 +43,20 @@ struct sx_plan {
 
 static inline bool sx_plan_alive(const sx_plan *p, sx_id id, int arg) { return !(p->dead[id] >> arg & 1); }
 
-static inline size_t sx_value_len(const sx_graph *g, size_t classes, sx_id id)
+/* Numbers of a node's value, without its image and pixel axes; inside a box of the sweep, or (NULL) all of it. */
+static inline size_t sx_value_len(const sx_graph *g, size_t classes, const sx_box *box, sx_id id)
 {
     const sx_node *n = sx_node_get(g, id);
-    size_t k = sx_axes_count(g, n->axes);
+    size_t k = sx_box_count(g, box, n->axes);
     if (n->axes & SX_AX_C) k *= classes;
     if (n->axes & SX_AX_L) k *= classes;
     return k;
 }
 
 /* -- Epilogue: nodes without pixel axis, in double --------------------------------------------------
- * value[id] points at [sweep][L][C] doubles. Evaluates one node from its arguments' values; a branch of where that is chosen
- * nowhere may have none. */
-sx_err sx_epilogue_node(const sx_graph *g, size_t classes, sx_id id, double *const *value, double *dst, sx_error *er);
+ * value[id] points at [sweep][L][C] doubles, inside the box. Evaluates one node from its arguments' values; a branch of where that
+ * is chosen nowhere may have none. */
+sx_err sx_epilogue_node(const sx_graph *g, size_t classes, const sx_box *box, sx_id id, double *const *value, double *dst,
+                        sx_error *er);
 
 #endif

@@ -1,6 +1,6 @@
 /*
- * run.c: drives a plan: its steps in order, then the outputs. Sums over images and everything after them are computed from kept records,
- * image by image, so memory does not grow with the dump.
+ * run.c: the steps of a plan. Sums over images and everything after them are computed from kept records, image by image, so memory does
+ * not grow with the dump.
  */
 #include <string.h>
 
@@ -8,16 +8,19 @@
 
 #define MAP_BYTES ((size_t)128 << 20)   /* of mapped values, unless one image needs more */
 
-static sx_err room_for(sx_runner *r, sx_id id, sx_error *er)
+sx_err sx_run_room(sx_runner *r, sx_frame *f, sx_id id, sx_error *er)
 {
-    if (r->value[id]) return SX_EOK;
-    r->value[id] = sx_calloc(sx_run_len(r, id) + 1, sizeof(double));
-    return r->value[id] ? SX_EOK : sx_nomem(er);
+    size_t n = sx_value_len(r->p->g, r->p->classes, f->box, id);
+    if (f->v[id] && f->cap[id] >= n) return SX_EOK;
+    sx_free(f->v[id]);
+    f->cap[id] = 0;
+    if (!(f->v[id] = sx_calloc(n + 1, sizeof(double)))) return sx_nomem(er);
+    f->cap[id] = n;
+    return SX_EOK;
 }
 
 /* -- Values of image-wise nodes for one image ------------------------------------------------------- */
 
-/* Marks the image-wise nodes below id that must be computed for it. */
 void sx_run_mark(sx_runner *r, sx_id id)
 {
     const sx_node *n = sx_run_node(r, id);
@@ -36,98 +39,129 @@ static batch *find_batch(sx_runner *r, sx_id id)
     return NULL;
 }
 
-static sx_err image_value(sx_runner *r, sx_id id, size_t image, sx_error *er)
+static sx_err batch_value(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_error *er)
 {
     const sx_node *n = sx_run_node(r, id);
-    sx_err e = room_for(r, id, er);
+    batch *b = find_batch(r, id);
+    if (!b) return sx_fail(er, SX_EBUG, "a batch sum is missing");
+    if (b->frame == f) return sx_store_get(b->store, image / (size_t)n->attr, f->v[id], er);
+    if (!b->whole && !(b->whole = sx_calloc(sx_run_len(r, id) + 1, sizeof(double)))) return sx_nomem(er);
+    sx_err e = sx_store_get(b->store, image / (size_t)n->attr, b->whole, er);
+    if (!e) sx_box_copy(r->p->g, f->box, n->axes, b->whole, sx_run_len(r, id), f->v[id]);
+    return e;
+}
+
+static sx_err image_value(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_error *er)
+{
+    const sx_node *n = sx_run_node(r, id);
+    sx_err e = sx_run_room(r, f, id, er);
     if (e) return e;
     switch (n->op) {
     case SX_OP_psum:
     case SX_OP_bysum: {
         size_t pass = 0;
         while (r->p->sum[pass] != id) pass++;
-        memcpy(r->value[id], r->record[r->p->sum_pass[pass]] + r->stat_at[id], sx_run_len(r, id) * sizeof(double));
+        sx_box_copy(r->p->g, f->box, n->axes, r->record[r->p->sum_pass[pass]] + r->stat_at[id], sx_run_len(r, id), f->v[id]);
         return SX_EOK;
     }
     case SX_OP_first:
-        r->value[id][0] = image % (size_t)n->attr == 0;
+        f->v[id][0] = image % (size_t)n->attr == 0;
         return SX_EOK;
-    case SX_OP_bsum: {
-        batch *b = find_batch(r, id);
-        if (!b) return sx_fail(er, SX_EBUG, "a batch sum is missing");
-        return sx_store_get(b->store, image / (size_t)n->attr, r->value[id], er);
-    }
-    default: return sx_epilogue_node(r->p->g, r->p->classes, id, r->value, r->value[id], er);
+    case SX_OP_bsum: return batch_value(r, f, id, image, er);
+    default: return sx_epilogue_node(r->p->g, r->p->classes, f->box, id, f->v, f->v[id], er);
     }
 }
 
-/* Computes all marked nodes for one image. */
-sx_err sx_run_image(sx_runner *r, size_t image, sx_error *er)
+sx_err sx_run_image(sx_runner *r, sx_frame *f, size_t image, sx_error *er)
 {
     sx_err e;
-    size_t n = sx_graph_size(r->p->g);
     for (size_t i = 0; i < r->passes_done; i++)
         if ((e = sx_store_get(r->store[i], image, r->record[i], er))) return e;
-    for (sx_id id = 1; id <= n; id++)
-        if (r->mark[id] && (e = image_value(r, id, image, er))) return e;
+    for (size_t i = 0; i < r->p->n_list; i++)
+        if (r->mark[r->p->list[i]] && (e = image_value(r, f, r->p->list[i], image, er))) return e;
     return SX_EOK;
 }
 
-void sx_run_unmark(sx_runner *r) { memset(r->mark, 0, sx_graph_size(r->p->g) + 1); }
+void sx_run_unmark(sx_runner *r) { memset(r->mark, 0, r->n_ids); }
 
 /* -- Step: sums over images --------------------------------------------------------------------------- */
 
-static sx_err start_batches(sx_runner *r, const plan_step *s, sx_error *er)
+static void drop_batch(batch *b)
 {
-    for (size_t i = 0; i < s->n; i++) {
-        sx_id id = s->id[i];
-        if (sx_run_node(r, id)->op != SX_OP_bsum) continue;
-        batch *b = sx_realloc(r->batch, (r->n_batch + 1) * sizeof *b);
-        if (!b) return sx_nomem(er);
-        r->batch = b;
-        b += r->n_batch;
-        *b = (batch){.id = id, .len = sx_run_len(r, id)};
-        sx_err e = sx_store_new(b->len, sx_run_mem(r) / 16, &b->store, er);
-        if (e) return e;
-        r->n_batch++;
-    }
-    return SX_EOK;
+    sx_store_free(b->store);
+    sx_free(b->whole);
+    b->store = NULL;
+    b->whole = NULL;
 }
 
-static sx_err sum_images(sx_runner *r, const plan_step *s, sx_error *er)
+static sx_err start_batch(sx_runner *r, sx_frame *f, sx_id id, sx_error *er)
 {
-    sx_err e = start_batches(r, s, er);
+    batch *b = find_batch(r, id);
+    if (b) {
+        drop_batch(b);
+    } else {
+        if (!(b = sx_realloc(r->batch, (r->n_batch + 1) * sizeof *b))) return sx_nomem(er);
+        r->batch = b;
+        b += r->n_batch++;
+        *b = (batch){.id = id, .frame = f};
+    }
+    return sx_store_new(sx_value_len(r->p->g, r->p->classes, f->box, id), sx_run_mem(r) / 16, &b->store, er);
+}
+
+/* One image more: into the sums, and where a batch ends, its sum to its store. */
+static sx_err add_image(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_error *er)
+{
+    const sx_node *n = sx_run_node(r, id);
+    size_t len = sx_value_len(r->p->g, r->p->classes, f->box, id), B = (size_t)n->attr;
+    sx_add_to(f->v[id], f->v[n->arg[0]], len);
+    if (n->op != SX_OP_bsum || ((image + 1) % B && image + 1 < r->p->images)) return SX_EOK;
+    sx_err e = sx_store_append(find_batch(r, id)->store, f->v[id], er);
+    memset(f->v[id], 0, len * sizeof(double));
+    return e;
+}
+
+static sx_err sum_images(sx_runner *r, sx_frame *f, const plan_step *s, sx_error *er)
+{
+    sx_err e = SX_EOK;
+    bool any = false;
     sx_run_unmark(r);
     for (size_t i = 0; !e && i < s->n; i++) {
-        sx_run_mark(r, sx_run_node(r, s->id[i])->arg[0]);
-        e = room_for(r, s->id[i], er);
-        if (!e) memset(r->value[s->id[i]], 0, sx_run_len(r, s->id[i]) * sizeof(double));
+        sx_id id = s->id[i];
+        if (sx_frame_has(f, r->p->g, id)) continue;
+        any = true;
+        sx_run_mark(r, sx_run_node(r, id)->arg[0]);
+        if (sx_run_node(r, id)->op == SX_OP_bsum) e = start_batch(r, f, id, er);
+        if (!e) e = sx_run_room(r, f, id, er);
+        if (!e) memset(f->v[id], 0, f->cap[id] * sizeof(double));
     }
-    for (size_t image = 0; !e && image < r->p->images; image++) {
+    for (size_t image = 0; any && !e && image < r->p->images; image++) {
         if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
-        e = sx_run_image(r, image, er);
-        for (size_t i = 0; !e && i < s->n; i++) {
-            sx_id id = s->id[i];
-            size_t n = sx_run_len(r, id), B = (size_t)sx_run_node(r, id)->attr;
-            sx_add_to(r->value[id], r->value[sx_run_node(r, id)->arg[0]], n);
-            if (sx_run_node(r, id)->op != SX_OP_bsum || ((image + 1) % B && image + 1 < r->p->images)) continue;
-            e = sx_store_append(find_batch(r, id)->store, r->value[id], er);
-            memset(r->value[id], 0, n * sizeof(double));
-        }
+        e = sx_run_image(r, f, image, er);
+        for (size_t i = 0; !e && i < s->n; i++)
+            if (!sx_frame_has(f, r->p->g, s->id[i])) e = add_image(r, f, s->id[i], image, er);
     }
     return e;
 }
 
 /* -- Step: values ------------------------------------------------------------------------------------- */
 
-static sx_err compute_values(sx_runner *r, const plan_step *s, sx_error *er)
+static sx_err compute_values(sx_runner *r, sx_frame *f, const plan_step *s, sx_error *er)
 {
     for (size_t i = 0; i < s->n; i++) {
-        sx_err e = room_for(r, s->id[i], er);
-        if (!e) e = sx_epilogue_node(r->p->g, r->p->classes, s->id[i], r->value, r->value[s->id[i]], er);
+        if (sx_frame_has(f, r->p->g, s->id[i])) continue;
+        sx_err e = sx_run_room(r, f, s->id[i], er);
+        if (!e) e = sx_epilogue_node(r->p->g, r->p->classes, f->box, s->id[i], f->v, f->v[s->id[i]], er);
         if (e) return e;
     }
     return SX_EOK;
+}
+
+sx_err sx_run_step(sx_runner *r, sx_frame *f, const plan_step *s, sx_error *er)
+{
+    if (s->kind != STEP_VALUES && s->kind != STEP_IMAGES) return sx_fail(er, SX_EBUG, "a step of pixels out of place");
+    sx_err e = s->kind == STEP_VALUES ? compute_values(r, f, s, er) : sum_images(r, f, s, er);
+    for (size_t i = 0; !e && i < s->n; i++) f->known[s->id[i]] = 1;
+    return e;
 }
 
 /* -- Step: a walk over the dump ------------------------------------------------------------------------- */
@@ -168,7 +202,7 @@ static sx_err new_maps(const sx_runner *r, const size_t *len, size_t n_map, size
     size_t total = 0, at = 0;
     if (!map) return sx_nomem(er);
     for (size_t i = 0; i < n_map; i++) total += (len[i] * max_px * r->k->size + 63) / 64 * 64 * images;
-    char *buffer = sx_pool_buffer(r->o->pool, total);
+    char *buffer = sx_pool_buffer(r->o.pool, total);
     if (!buffer) return sx_nomem(er);
     for (size_t i = 0; i < images * n_map; i++) {
         map[i] = buffer + at;
@@ -177,8 +211,8 @@ static sx_err new_maps(const sx_runner *r, const size_t *len, size_t n_map, size
     return SX_EOK;
 }
 
-/* The mapped outputs of one image, into the results. */
-static sx_err do_map(sx_runner *r, const plan_step *s, sx_error *er)
+/* The mapped outputs of one image, to out[i].v. */
+static sx_err do_map(sx_runner *r, const plan_step *s, sx_array *out, sx_error *er)
 {
     const size_t image = r->p->map_image, px = sx_dump_n_px(r->p->d, image), n = s->n_map;
     sx_walk w = {.r = r};
@@ -191,7 +225,7 @@ static sx_err do_map(sx_runner *r, const plan_step *s, sx_error *er)
     if ((e = sx_walk_imports(&w, 1, er)) || (e = sx_walk_images(&w, image, image + 1, 1, NULL, er))) goto done;
     for (size_t i = 0; i < r->p->n_out; i++)
         if (sx_run_node(r, r->p->out[i])->axes & SX_AX_P) {
-            r->k->to_double(r->res->out[i].v, map[k], len[k] * px);
+            r->k->to_double(out[i].v, map[k], len[k] * px);
             k++;
         }
 done:
@@ -233,57 +267,30 @@ done:
     return e;
 }
 
-/* -- Outputs --------------------------------------------------------------------------------------------- */
-
-static sx_err allocate(sx_runner *r, sx_array *a, sx_id id, sx_error *er)
+sx_err sx_run_map(sx_runner *r, sx_array *out, sx_error *er)
 {
-    const sx_node *n = sx_run_node(r, id);
-    a->axes = n->axes;
-    a->n = sx_run_len(r, id);
-    if (n->axes & SX_AX_P && r->p->map_image == SX_EACH_IMAGE) a->n = 0;
-    else if (n->axes & SX_AX_P) a->n *= sx_dump_n_px(r->p->d, r->p->map_image);
-    else if (n->axes & SX_AX_N) a->n *= r->p->images;
-    a->v = sx_calloc(a->n + 1, sizeof *a->v);
-    return a->v ? SX_EOK : sx_nomem(er);
+    const plan_step *s = r->p->n_step ? &r->p->step[r->p->n_step - 1] : NULL;
+    if (!s || s->kind != STEP_MAP || r->p->map_image == SX_EACH_IMAGE) return SX_EOK;
+    return do_map(r, s, out, er);
 }
 
-/* Image-wise outputs: [sweep][n][L][C]. */
-static sx_err imagewise_outputs(sx_runner *r, sx_error *er)
+/* -- A run ---------------------------------------------------------------------------------------------- */
+
+static void free_frame(sx_frame *f, size_t n_ids)
 {
-    sx_err e = SX_EOK;
-    bool any = false;
-    sx_run_unmark(r);
-    for (size_t i = 0; i < r->p->n_out; i++) {
-        const sx_node *n = sx_run_node(r, r->p->out[i]);
-        if (!(n->axes & SX_AX_N) || (n->axes & SX_AX_P)) continue;
-        sx_run_mark(r, r->p->out[i]);
-        any = true;
-    }
-    for (size_t image = 0; any && !e && image < r->p->images; image++) {
-        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
-        e = sx_run_image(r, image, er);
-        for (size_t i = 0; !e && i < r->p->n_out; i++) {
-            sx_id id = r->p->out[i];
-            const sx_node *n = sx_run_node(r, id);
-            if (!(n->axes & SX_AX_N) || (n->axes & SX_AX_P)) continue;
-            size_t combos = sx_axes_count(r->p->g, n->axes), rec = sx_run_len(r, id) / combos;
-            for (size_t k = 0; k < combos; k++)
-                memcpy(r->res->out[i].v + (k * r->p->images + image) * rec, r->value[id] + k * rec, rec * sizeof(double));
-        }
-    }
-    return e;
+    for (size_t i = 0; f->v && i < n_ids; i++) sx_free(f->v[i]);
+    sx_free(f->v);
+    sx_free(f->cap);
+    sx_free(f->known);
+    *f = (sx_frame){0};
 }
 
-static sx_err collect(sx_runner *r, sx_error *er)
+static sx_err start_frame(sx_frame *f, size_t n_ids, sx_error *er)
 {
-    sx_plan *p = r->p;
-    for (size_t i = 0; i < p->n_out; i++) {
-        const sx_node *n = sx_run_node(r, p->out[i]);
-        sx_err e = allocate(r, &r->res->out[i], p->out[i], er);
-        if (e) return e;
-        if (!(n->axes & (SX_AX_P | SX_AX_N))) memcpy(r->res->out[i].v, r->value[p->out[i]], r->res->out[i].n * sizeof(double));
-    }
-    return imagewise_outputs(r, er);
+    f->v = sx_calloc(n_ids, sizeof *f->v);
+    f->cap = sx_calloc(n_ids, sizeof *f->cap);
+    f->known = sx_calloc(n_ids, 1);
+    return f->v && f->cap && f->known ? SX_EOK : sx_nomem(er);
 }
 
 static uint64_t spilled(const sx_runner *r)
@@ -294,75 +301,43 @@ static uint64_t spilled(const sx_runner *r)
     return bytes;
 }
 
-static void free_runner(sx_runner *r)
+void sx_run_free(sx_runner *r)
 {
-    size_t n = sx_graph_size(r->p->g);
-    for (size_t i = 0; r->value && i <= n; i++) sx_free(r->value[i]);
-    for (size_t i = 0; i < r->p->info.passes; i++) {
+    free_frame(&r->all, r->n_ids);
+    free_frame(&r->part, r->n_ids);
+    for (size_t i = 0; i < r->n_pass; i++) {
         if (r->store) sx_store_free(r->store[i]);
         if (r->record) sx_free(r->record[i]);
     }
-    for (size_t i = 0; i < r->n_batch; i++) sx_store_free(r->batch[i].store);
+    for (size_t i = 0; i < r->n_batch; i++) drop_batch(&r->batch[i]);
     sx_free(r->batch);
-    sx_free(r->value);
     sx_free(r->stat_at);
     sx_free(r->store);
     sx_free(r->record);
     sx_free(r->mark);
+    sx_free(r->n.bad);
 }
 
-sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er)
+sx_err sx_run_passes(sx_runner *r, sx_plan *p, const sx_run_opts *o, sx_error *er)
 {
-    size_t n = sx_graph_size(p->g) + 1;
-    sx_runner r = {.p = p, .o = o, .k = sx_kernels_get(o->isa, o->use_double)};
-    const plan_step *map = NULL;
-    sx_err e = SX_EOK;
-    *out = NULL;
+    *r = (sx_runner){.p = p, .o = *o, .k = sx_kernels_get(o->isa, o->use_double), .n_ids = sx_graph_size(p->g) + 1,
+                     .n_pass = p->info.passes};
     if (p->map_image == SX_EACH_IMAGE && !o->emit) return sx_fail(er, SX_EARG, "images to be handed out, but no one to take them");
-    if (!r.k) return sx_fail(er, SX_EARG, "this build has no kernels for ISA level '%s'", sx_isa_name(o->isa));
-    r.value = sx_calloc(n, sizeof *r.value);
-    r.stat_at = sx_calloc(n, sizeof *r.stat_at);
-    r.mark = sx_calloc(n, 1);
-    r.store = sx_calloc(p->info.passes + 1, sizeof *r.store);
-    r.record = sx_calloc(p->info.passes + 1, sizeof *r.record);
-    r.res = sx_calloc(1, sizeof *r.res);
-    if (r.res) r.res->out = sx_calloc(p->n_out + 1, sizeof *r.res->out);
-    if (!r.value || !r.stat_at || !r.mark || !r.store || !r.record || !r.res || !r.res->out) {
-        e = sx_nomem(er);
-        goto done;
-    }
-    r.res->n_out = p->n_out;
-    r.res->passes = o->keep ? 0 : p->info.passes;
+    if (!r->k) return sx_fail(er, SX_EARG, "this build has no kernels for ISA level '%s'", sx_isa_name(o->isa));
+    r->stat_at = sx_calloc(r->n_ids, sizeof *r->stat_at);
+    r->mark = sx_calloc(r->n_ids, 1);
+    r->store = sx_calloc(r->n_pass + 1, sizeof *r->store);
+    r->record = sx_calloc(r->n_pass + 1, sizeof *r->record);
+    if (!r->stat_at || !r->mark || !r->store || !r->record) return sx_nomem(er);
+    sx_err e = start_frame(&r->all, r->n_ids, er);
+    if (!e) e = start_frame(&r->part, r->n_ids, er);
+    r->n.passes = o->keep ? 0 : p->info.passes;
     for (size_t i = 0; !e && i < p->n_step; i++) {
         const plan_step *s = &p->step[i];
-        switch (s->kind) {
-        case STEP_VALUES: e = compute_values(&r, s, er); break;
-        case STEP_IMAGES: e = sum_images(&r, s, er); break;
-        case STEP_PASS: e = o->keep ? sx_run_kept(&r, s, er) : do_pass(&r, s, er); break;
-        case STEP_MAP:
-            if (p->map_image == SX_EACH_IMAGE) e = do_map_each(&r, s, er);
-            else map = s;
-            break;
-        }
+        if (s->kind == STEP_PASS) e = o->keep ? sx_run_kept(r, s, er) : do_pass(r, s, er);
+        else if (s->kind != STEP_MAP) e = sx_run_step(r, &r->all, s, er);
+        else if (p->map_image == SX_EACH_IMAGE) e = do_map_each(r, s, er);
     }
-    if (!e) e = collect(&r, er);
-    if (!e && map) e = do_map(&r, map, er);
-    if (!e) r.res->spilled = spilled(&r);
-done:
-    free_runner(&r);
-    if (e) {
-        sx_result_free(r.res);
-        r.res = NULL;
-    }
-    *out = r.res;
+    r->n.spilled = spilled(r);
     return e;
-}
-
-void sx_result_free(sx_result *r)
-{
-    if (!r) return;
-    for (size_t i = 0; r->out && i < r->n_out; i++) sx_free(r->out[i].v);
-    sx_free(r->out);
-    sx_free(r->bad);
-    sx_free(r);
 }

@@ -1,5 +1,5 @@
-/* run_impl.h: one run of a plan, for core/pass: run.c (steps and outputs), walk.c (a walk over the dump), kept.c (a walk whose sums
- * stay in a run folder). */
+/* run_impl.h: one run of a plan, for core/pass: run.c (steps), walk.c (a walk over the dump), kept.c (a walk whose sums stay in a run
+ * folder), grid.c (the outputs, a part of the sweep at a time). */
 #ifndef SX_RUN_IMPL_H
 #define SX_RUN_IMPL_H
 
@@ -10,18 +10,28 @@
 
 #define SX_DEFAULT_MEM ((size_t)2 << 30)   /* a quarter each for decoded images, cells, and kept statistics */
 
+/* Values of nodes without pixel axis, by id, inside a part of the sweep; of image-wise nodes those of the current image. */
+typedef struct sx_frame {
+    const sx_box *box;         /* NULL: the whole sweep */
+    double **v;
+    size_t *cap;               /* doubles that v has room for */
+    uint8_t *known;            /* is v[id] that of the box as it was, */
+    sx_axes changed;           /*   and on which axes has the box moved since? */
+} sx_frame;
+
 typedef struct batch {
     sx_id id;
-    size_t len;
+    const sx_frame *frame;
+    double *whole;             /* scratch for readers of another frame: a record of all of the sweep */
     sx_store *store;           /* one record per batch: the finished sums of a bsum node */
 } batch;
 
 typedef struct sx_runner {
     sx_plan *p;
-    const sx_run_opts *o;
+    sx_run_opts o;
     const sx_kernels *k;
-    sx_result *res;
-    double **value;            /* by id: nodes without image axis; or the current image's value of image-wise nodes */
+    sx_counts n;               /* what passes did */
+    sx_frame all, part;        /* what passes need; the tail */
     size_t *stat_at;           /* by id: where a pixel sum lies in its pass's record */
     sx_store **store;          /* per pass */
     double **record;           /* per pass: the current image's record */
@@ -29,18 +39,34 @@ typedef struct sx_runner {
     batch *batch;
     size_t n_batch;
     uint8_t *mark;             /* by id, scratch */
+    size_t n_ids, n_pass;      /* of the graph when it started: it may grow */
 } sx_runner;
 
-static inline size_t sx_run_mem(const sx_runner *r) { return r->o->mem ? r->o->mem : SX_DEFAULT_MEM; }
+static inline size_t sx_run_mem(const sx_runner *r) { return r->o.mem ? r->o.mem : SX_DEFAULT_MEM; }
 static inline const sx_node *sx_run_node(const sx_runner *r, sx_id id) { return sx_node_get(r->p->g, id); }
-static inline size_t sx_run_len(const sx_runner *r, sx_id id) { return sx_value_len(r->p->g, r->p->classes, id); }
+static inline size_t sx_run_len(const sx_runner *r, sx_id id) { return sx_value_len(r->p->g, r->p->classes, NULL, id); }
 
 /* -- run.c -- */
+
+/* The plan's passes and what they need, into r->all; r is zero. sx_run_free in any case; it leaves the plan alone. */
+sx_err sx_run_passes(sx_runner *r, sx_plan *p, const sx_run_opts *o, sx_error *er);
+void sx_run_free(sx_runner *r);
+
+/* A step without pixels. What the frame knows already is left as it is. */
+sx_err sx_run_step(sx_runner *r, sx_frame *f, const plan_step *s, sx_error *er);
+sx_err sx_run_room(sx_runner *r, sx_frame *f, sx_id id, sx_error *er);
+static inline bool sx_frame_has(const sx_frame *f, const sx_graph *g, sx_id id)
+{
+    return f->known[id] && !(sx_node_get(g, id)->axes & f->changed);
+}
 
 /* Marks the image-wise nodes below id that must be computed for an image; sx_run_image computes all marked ones. */
 void sx_run_mark(sx_runner *r, sx_id id);
 void sx_run_unmark(sx_runner *r);
-sx_err sx_run_image(sx_runner *r, size_t image, sx_error *er);
+sx_err sx_run_image(sx_runner *r, sx_frame *f, size_t image, sx_error *er);
+
+/* The plan's pixel outputs of one image, output i to out[i].v. With SX_EACH_IMAGE there is nothing left to do. */
+sx_err sx_run_map(sx_runner *r, sx_array *out, sx_error *er);
 
 static inline void sx_add_to(double *restrict sum, const double *restrict x, size_t n)
 {

@@ -67,30 +67,17 @@ static sx_err plan_tasks(sx_walk *w, sx_error *er)
     return SX_EOK;
 }
 
-/* Of an import's values those of the box. */
-static void copy_import(const sx_walk *w, const sx_import *im, double *dst)
-{
-    const double *v = w->r->value[im->id];
-    sx_axes axes = sx_run_node(w->r, im->id)->axes & SX_SWEEP_MASK;
-    if (!w->box) {
-        memcpy(dst, v, im->n * sizeof *dst);
-        return;
-    }
-    size_t n = sx_box_count(w->r->p->g, w->box, axes), len = im->n / n;
-    for (size_t k = 0; k < n; k++)
-        memcpy(dst + k * len, v + sx_box_full(w->r->p->g, w->box, axes, k) * len, len * sizeof *dst);
-}
-
 static sx_err fill_imports(sx_walk *w, sx_error *er)
 {
     sx_runner *r = w->r;
     const sx_import *im;
     size_t n = sx_prog_imports(w->prog, &im), sets = w->per_image ? w->count : 1;
     for (size_t s = 0; s < sets; s++) {
-        sx_err e = w->per_image ? sx_run_image(r, w->first + s, er) : SX_EOK;
+        sx_err e = w->per_image ? sx_run_image(r, &r->all, w->first + s, er) : SX_EOK;
         if (e) return e;
         double *d = w->imports + s * w->import_len;
-        for (size_t i = 0; i < n; i++) copy_import(w, &im[i], d + im[i].off);
+        for (size_t i = 0; i < n; i++)
+            sx_box_copy(r->p->g, w->box, sx_run_node(r, im[i].id)->axes, r->all.v[im[i].id], sx_run_len(r, im[i].id), d + im[i].off);
         r->k->from_double(w->imports_t + s * w->import_len * r->k->size, d, w->import_len);
     }
     return SX_EOK;
@@ -134,7 +121,7 @@ static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
 
 static sx_err emit_wave(sx_walk *w, sx_error *er)
 {
-    const sx_run_opts *o = w->r->o;
+    const sx_run_opts *o = &w->r->o;
     for (size_t i = 0; i < w->count; i++)
         for (size_t k = 0; k < w->n_map; k++) {
             size_t n = w->map_per_px[k] * w->image[i].n_px;
@@ -152,11 +139,11 @@ static sx_err next_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_err
     const sx_wave *wave = sx_dump_kept(d, first, fields);
     sx_err e = SX_EOK;
     if (!wave) {
-        size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o->pool);
+        size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
         if (count < threads) count = threads;
         if (count > most) count = most;
         e = sx_dump_prepare(d, first, count, fields, &w->own, er);
-        if (!e) e = sx_pool_for(w->r->o->pool, w->own.tasks, decode_task, w, er);
+        if (!e) e = sx_pool_for(w->r->o.pool, w->own.tasks, decode_task, w, er);
         if (e) return e;
         if (keep) sx_dump_keep(d, &w->own, fields);
         wave = keep ? sx_dump_kept(d, first, fields) : &w->own;
@@ -182,17 +169,17 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
             (e = plan_tasks(w, er)))
             return e;
         if (w->per_image && (e = fill_imports(w, er))) return e;
-        if ((e = sx_pool_for(r->o->pool, w->n_task, block_task, w, er))) return e;
+        if ((e = sx_pool_for(r->o.pool, w->n_task, block_task, w, er))) return e;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
         for (size_t t = 0; t < w->n_task; t++) {
             done += w->task[t].count;
             if (r->passes_done == 0 && !w->seg) {
-                r->res->pixels_valid += w->valid[t];
-                r->res->pixels_masked += w->masked[t];
+                r->n.pixels_valid += w->valid[t];
+                r->n.pixels_masked += w->masked[t];
             }
         }
-        if (r->o->progress && !r->o->progress(r->o->progress_arg, r->passes_done, r->p->info.passes, done, total))
+        if (r->o.progress && !r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total))
             return sx_fail(er, SX_EINTR, "interrupted");
     }
     return e;
@@ -208,7 +195,7 @@ size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 
 void sx_walk_free(sx_walk *w)
 {
-    size_t threads = (size_t)sx_pool_threads(w->r->o->pool);
+    size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
     for (size_t i = 0; w->scratch && i < threads; i++) sx_free(w->scratch[i]);
     sx_free(w->scratch);
     sx_wave_free(&w->own);
@@ -225,7 +212,7 @@ void sx_walk_free(sx_walk *w)
 sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
 {
     sx_runner *r = w->r;
-    size_t threads = (size_t)sx_pool_threads(r->o->pool);
+    size_t threads = (size_t)sx_pool_threads(r->o.pool);
     sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, w->box ? w->box->count : NULL,
                            &w->prog, er);
     if (e) return e;

@@ -94,7 +94,7 @@ static void each_equals_one(void **state)
     assert_int_equal(run(out, 3, SX_EACH_IMAGE, s, &r), SX_EOK);
     assert_int_equal(s->next, 2 * N);
     assert_true(r->out[0].n == 1 && r->out[0].v[0] > 0);
-    assert_int_equal(r->passes, 2);                /* the sums of p_t; then the maps, and in the same walk those of ce */
+    assert_int_equal(r->n.passes, 2);                /* the sums of p_t; then the maps, and in the same walk those of ce */
     assert_int_equal(r->out[1].n, 0);
     for (size_t i = 0; i < N; i++) {
         assert_int_equal(run(out + 1, 2, i, NULL, &one), SX_EOK);
