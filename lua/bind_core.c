@@ -321,13 +321,16 @@ static double *param_values(lua_State *L, const char *name, int values, size_t c
     return v;
 }
 
-/* Shortest text that reads back as v. */
+/* Shortest text, of 14 digits or more, that reads back as v. What more digits cannot do, fewer cannot: 16 first. */
 static void push_number(lua_State *L, double v)
 {
-    char buf[40];
-    for (int digits = 14; digits <= 17; digits++) {
-        snprintf(buf, sizeof buf, "%.*g", digits, v);
-        if (strtod(buf, NULL) == v) break;
+    char buf[40], less[40];
+    snprintf(buf, sizeof buf, "%.16g", v);
+    if (strtod(buf, NULL) != v) snprintf(buf, sizeof buf, "%.17g", v);
+    for (int digits = 15; digits >= 14 && strlen(buf) >= 15; digits--) {
+        snprintf(less, sizeof less, "%.*g", digits, v);
+        if (strtod(less, NULL) != v) break;
+        strcpy(buf, less);
     }
     lua_pushstring(L, buf);
 }
@@ -631,6 +634,13 @@ static int core_width(lua_State *L)
     return 1;
 }
 
+/* core.exact(number): the shortest text, of 14 digits or more, that reads back as the same number. */
+static int core_exact(lua_State *L)
+{
+    push_number(L, luaL_checknumber(L, 1));
+    return 1;
+}
+
 /* core.clock(): seconds that only ever grow. */
 static int core_clock(lua_State *L)
 {
@@ -705,6 +715,7 @@ int luaopen_segx_core(lua_State *L)
         {"isatty",    core_isatty   },
         {"width",     core_width    },
         {"clock",     core_clock    },
+        {"exact",     core_exact    },
         {"_fault",    core_fault    },
         {NULL,        NULL          }
     };

@@ -1,5 +1,5 @@
 /*
- * bind_eval.c: from lazy tensors to numbers: core.eval, core.plan, t:eval().
+ * bind_eval.c: from lazy tensors to numbers: core.eval, core.grid (a part of a sweep at a time), core.plan, t:eval().
  */
 #include <stdio.h>
 #include <string.h>
@@ -266,6 +266,17 @@ static void read_settings(lua_State *L, int idx, settings *o, int *progress)
     if (idx) lua_pop(L, 1);
 }
 
+/* What went wrong in a run: an error of the progress function, or the engine's. */
+_Noreturn static void raise_failure(lua_State *L, const job *j, sx_err e, sx_error *er)
+{
+    if (j->failed) {
+        lua_pushvalue(L, j->failure);
+        lua_error(L);
+    }
+    er->code = e;
+    sxl_raise(L, er);
+}
+
 /* Outputs out[pick[0 .. n-1]] as one plan, run; results into the table at `results`. */
 static void run_some(lua_State *L, job *j, const settings *o, output *out, const size_t *pick,
                      size_t n, int results)
@@ -279,15 +290,7 @@ static void run_some(lua_State *L, job *j, const settings *o, output *out, const
         sxl_raise(L, &er);
     }
     sx_err e = sx_plan_run(j->plan, &o->run, &j->res, &er);
-    if (e) {
-        j->res = NULL;
-        if (j->failed) {
-            lua_pushvalue(L, j->failure);
-            lua_error(L);
-        }
-        er.code = e;
-        sxl_raise(L, &er);
-    }
+    if (e) raise_failure(L, j, e, &er);
     for (size_t k = 0; k < n; k++) {
         push_result(L, j, &out[pick[k]], &j->res->out[k]);
         lua_rawseti(L, results, (lua_Integer)pick[k] + 1);
@@ -324,34 +327,34 @@ static double now(void)
     return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
-/* What the run folder has given and got, added up over the plans of one call. */
-typedef struct kept_counts {
-    size_t cells_found, cells_new, images_found, images_new;
-} kept_counts;
-
-static void add_counts(kept_counts *c, const sx_counts *r)
+/* What the passes of several plans did, added up. */
+static void add_counts(sx_counts *c, const sx_counts *r)
 {
     c->cells_found += r->cells_found;
     c->cells_new += r->cells_new;
     c->images_found += r->images_found;
     c->images_new += r->images_new;
+    c->passes += r->passes;
+    c->spilled += r->spilled;
+    if (r->pixels_valid > c->pixels_valid) c->pixels_valid = r->pixels_valid;
+    if (r->pixels_masked > c->pixels_masked) c->pixels_masked = r->pixels_masked;
 }
 
 /* Appends to the list on top of the stack: {image =, at = {name of the axis = position}} of sums that are not finite. */
-static void add_bad(lua_State *L, const job *j)
+static void add_bad(lua_State *L, const sx_graph *g, const sx_counts *n)
 {
-    for (size_t i = 0; i < j->res->n.n_bad; i++) {
-        sx_axes axes = sx_node_get(j->s->g, j->res->n.bad[i].sum)->axes & SX_SWEEP_MASK;
-        size_t rest = sx_axes_count(j->s->g, axes);
+    for (size_t i = 0; i < n->n_bad; i++) {
+        sx_axes axes = sx_node_get(g, n->bad[i].sum)->axes & SX_SWEEP_MASK;
+        size_t rest = sx_axes_count(g, axes);
         lua_createtable(L, 0, 2);
-        lua_pushinteger(L, (lua_Integer)j->res->n.bad[i].image + 1);
+        lua_pushinteger(L, (lua_Integer)n->bad[i].image + 1);
         lua_setfield(L, -2, "image");
         lua_newtable(L);
-        for (int a = 0; a < sx_graph_axes(j->s->g); a++) {
-            const sx_sweep_axis *ax = sx_graph_axis_get(j->s->g, a);
+        for (int a = 0; a < sx_graph_axes(g); a++) {
+            const sx_sweep_axis *ax = sx_graph_axis_get(g, a);
             if (!(axes & SX_AX_SWEEP(a))) continue;
             rest /= ax->count;
-            lua_pushinteger(L, (lua_Integer)(j->res->n.bad[i].combo / rest % ax->count) + 1);
+            lua_pushinteger(L, (lua_Integer)(n->bad[i].combo / rest % ax->count) + 1);
             lua_setfield(L, -2, ax->name);
         }
         lua_setfield(L, -2, "at");
@@ -371,34 +374,71 @@ static void set_integer(lua_State *L, const char *key, uint64_t v)
     lua_setfield(L, -2, key);
 }
 
-/* core.eval(d or nil, list, opts) -> list of dense tensors, stats */
-static int core_eval(lua_State *L)
+/* Pushes the table `stats`; bad: stack index of the list of add_bad, 0 without a run folder. */
+static void push_stats(lua_State *L, const sx_counts *n, int bad, double seconds)
 {
-    settings o;
-    size_t n, passes = 0, valid = 0, masked = 0;
-    uint64_t spilled = 0;
-    double start = now();
-    lua_settop(L, 3);
+    lua_createtable(L, 0, 10);
+    if (bad) {
+        set_integer(L, "cells_found", n->cells_found);
+        set_integer(L, "cells_new", n->cells_new);
+        set_integer(L, "images_found", n->images_found);
+        set_integer(L, "images_new", n->images_new);
+        lua_pushvalue(L, bad);
+        lua_setfield(L, -2, "bad");
+    }
+    set_integer(L, "passes", n->passes);
+    set_integer(L, "spilled", n->spilled);
+    set_number(L, "seconds", seconds);
+    set_integer(L, "pixels", n->pixels_valid);
+    set_integer(L, "masked", n->pixels_masked);
+}
+
+/* Settings, the dump and the outputs of a call (d or nil, list, opts); pushes the job and what else it needs. */
+static job *start_job(lua_State *L, const char *who, settings *o, output **out, size_t *n)
+{
     luaL_checkstack(L, 40, NULL);
     if (!lua_istable(L, 2))
-        sxl_misuse(L, NULL, "eval: a list of tensors expected, got %s", luaL_typename(L, 2));
+        sxl_misuse(L, NULL, "%s: a list of tensors expected, got %s", who, luaL_typename(L, 2));
     job *j = push_job(L);
-    int progress;
-    read_settings(L, 3, &o, &progress);
+    read_settings(L, 3, o, &j->progress);
     if (!lua_isnil(L, 1)) {
         j->d = sxl_check_dump(L, 1);
         j->dump = j->d->d;
         j->slot = j->d->slot;
     }
-    output *out = read_outputs(L, 2, j->d, "eval", &n);
-    size_t *pick = sxl_push_scratch(L, n, sizeof *pick);
+    *out = read_outputs(L, 2, j->d, who, n);
+    o->run.pool = sxl_get_pool(L, o->threads);
+    if (j->progress) {
+        o->run.progress = on_progress;
+        o->run.progress_arg = j;
+    }
     lua_pushnil(L);
     j->failure = lua_gettop(L);
+    return j;
+}
+
+static void count_in(job *j)
+{
+    j->s->running++;
+    if (j->d) j->d->busy++;
+    j->counted = true;
+}
+
+/* core.eval(d or nil, list, opts) -> list of dense tensors, stats */
+static int core_eval(lua_State *L)
+{
+    settings o;
+    size_t n;
+    output *out;
+    sx_counts counts = {0};
+    double begin = now();
+    lua_settop(L, 3);
+    job *j = start_job(L, "eval", &o, &out, &n);
+    size_t *pick = sxl_push_scratch(L, n, sizeof *pick);
     lua_createtable(L, (int)n, 0);
     int results = lua_gettop(L);
     lua_newtable(L);
     int bad = lua_gettop(L);
-    kept_counts kept = {0};
     for (size_t i = 0; i < n; i++) {
         if (out[i].id) continue;
         lua_geti(L, 2, (lua_Integer)i + 1);
@@ -406,47 +446,163 @@ static int core_eval(lua_State *L)
         lua_rawseti(L, results, (lua_Integer)i + 1);
         lua_pop(L, 1);
     }
-    o.run.pool = sxl_get_pool(L, o.threads);
-    j->progress = progress;
-    if (progress) {
-        o.run.progress = on_progress;
-        o.run.progress_arg = j;
-    }
-    j->s->running++;
-    if (j->d) j->d->busy++;
-    j->counted = true;
+    count_in(j);
     for (size_t k; (k = next_group(j, out, n, pick)) > 0;) {
         if (!j->d) stand_in(L, j, classes_of(j, &out[pick[0]]));
         run_some(L, j, &o, out, pick, k, results);
-        add_counts(&kept, &j->res->n);
+        add_counts(&counts, &j->res->n);
         lua_pushvalue(L, bad);
-        add_bad(L, j);
-        passes += j->res->n.passes;
-        spilled += j->res->n.spilled;
-        if (j->res->n.pixels_valid > valid) valid = j->res->n.pixels_valid;
-        if (j->res->n.pixels_masked > masked) masked = j->res->n.pixels_masked;
+        add_bad(L, j->s->g, &j->res->n);
         sx_result_free(j->res);
         sx_plan_free(j->plan);
         j->res = NULL;
         j->plan = NULL;
         lua_settop(L, bad);
     }
-    lua_createtable(L, 0, 8);
-    if (o.run.keep) {
-        set_integer(L, "cells_found", kept.cells_found);
-        set_integer(L, "cells_new", kept.cells_new);
-        set_integer(L, "images_found", kept.images_found);
-        set_integer(L, "images_new", kept.images_new);
-        lua_pushvalue(L, bad);
-        lua_setfield(L, -2, "bad");
-    }
-    set_integer(L, "passes", passes);
-    set_integer(L, "spilled", spilled);
-    set_number(L, "seconds", now() - start);
-    set_integer(L, "pixels", valid);
-    set_integer(L, "masked", masked);
     lua_pushvalue(L, results);
-    lua_insert(L, -2);
+    push_stats(L, &counts, o.run.keep ? bad : 0, now() - begin);
+    return 2;
+}
+
+/* -- Grids ------------------------------------------------------------------------------------- */
+
+#define GRID "segx.Grid"
+
+typedef struct grid {
+    sx_grid *g;
+    size_t *at; /* places of the rows of a page, for one output */
+} grid;
+
+static grid *check_grid(lua_State *L) { return luaL_checkudata(L, 1, GRID); }
+
+static int grid_gc(lua_State *L)
+{
+    grid *g = check_grid(L);
+    sx_grid_free(g->g);
+    sx_free(g->at);
+    *g = (grid){0};
+    return 0;
+}
+
+/* core.grid(d, list, opts) -> Grid, stats: the passes that the tensors of the list need, none of which has a pixel axis. Their
+ * values are then computed page by page; rows are the combinations of their sweep axes. */
+static int core_grid(lua_State *L)
+{
+    settings o;
+    size_t n;
+    output *out;
+    sx_error er;
+    double begin = now();
+    lua_settop(L, 3);
+    sxl_check_dump(L, 1);
+    job *j = start_job(L, "grid", &o, &out, &n);
+    sx_id *id = sxl_push_scratch(L, n, sizeof *id);
+    for (size_t i = 0; i < n; i++) {
+        if (!out[i].id || out[i].pixels || out[i].image != SXL_ALL_IMAGES)
+            sxl_misuse(L, NULL, "grid: entry %zu is no lazy tensor over images and classes", i + 1);
+        id[i] = out[i].id;
+    }
+    grid *g = lua_newuserdatauv(L, sizeof *g, 0);
+    *g = (grid){0};
+    luaL_setmetatable(L, GRID);
+    int self = lua_gettop(L);
+    count_in(j);
+    if (sx_plan_new(j->s->g, j->dump, j->slot, id, n, SIZE_MAX, &j->plan, &er)) {
+        j->plan = NULL;
+        sxl_raise(L, &er);
+    }
+    sx_plan *plan = j->plan;
+    j->plan = NULL; /* the grid's */
+    sx_err e = sx_grid_new(plan, &o.run, &g->g, &er);
+    if (e) raise_failure(L, j, e, &er);
+    const sx_grid_info *info = sx_grid_get_info(g->g);
+    if (!(g->at = sx_malloc((info->page_rows + 1) * sizeof *g->at))) {
+        sx_nomem(&er);
+        sxl_raise(L, &er);
+    }
+    lua_newtable(L);
+    add_bad(L, j->s->g, info->n);
+    lua_pushvalue(L, self);
+    push_stats(L, info->n, o.run.keep ? self + 1 : 0, now() - begin);
+    return 2;
+}
+
+/* g:size() -> rows, pages, rows of the largest page */
+static int grid_size(lua_State *L)
+{
+    const sx_grid_info *info = sx_grid_get_info(check_grid(L)->g);
+    lua_pushinteger(L, (lua_Integer)info->rows);
+    lua_pushinteger(L, (lua_Integer)info->pages);
+    lua_pushinteger(L, (lua_Integer)info->page_rows);
+    return 3;
+}
+
+/* g:find(row) -> the page that has it */
+static int grid_find(lua_State *L)
+{
+    grid *g = check_grid(L);
+    int64_t rows = (int64_t)sx_grid_get_info(g->g)->rows;
+    lua_pushinteger(L, (lua_Integer)sx_grid_find(g->g, (uint64_t)sxl_integer(L, 2, "row", 1, rows) - 1) + 1);
+    return 1;
+}
+
+/* g:page(k) -> its first row, how many. Computes the page; the methods below are about it. */
+static int grid_page(lua_State *L)
+{
+    sx_error er;
+    grid *g = check_grid(L);
+    const sx_grid_info *info = sx_grid_get_info(g->g);
+    size_t k = (size_t)sxl_integer(L, 2, "page", 1, (int64_t)info->pages) - 1;
+    sxl_get_session(L); /* the graph is there */
+    if (sx_grid_page(g->g, k, &er)) sxl_raise(L, &er);
+    lua_pushinteger(L, (lua_Integer)info->first + 1);
+    lua_pushinteger(L, (lua_Integer)info->count);
+    return 2;
+}
+
+/* Output at 2 on the page; places of its rows into g->at. */
+static const sx_array *page_output(lua_State *L, grid *g, size_t *len)
+{
+    const sx_grid_info *info = sx_grid_get_info(g->g);
+    size_t i = (size_t)sxl_integer(L, 2, "output", 1, (int64_t)info->n_out) - 1, combos = 0;
+    if (info->page == SIZE_MAX) luaL_error(L, "the grid is at no page");
+    sx_grid_places(g->g, i, g->at);
+    for (size_t r = 0; r < info->count; r++)
+        if (g->at[r] >= combos) combos = g->at[r] + 1;
+    *len = info->out[i].n / combos;
+    return &info->out[i];
+}
+
+/* g:column(output, k): list of number k (default 1) of the output in every row of the page */
+static int grid_column(lua_State *L)
+{
+    size_t len;
+    grid *g = check_grid(L);
+    const sx_array *a = page_output(L, g, &len);
+    size_t k = lua_isnoneornil(L, 3) ? 0 : (size_t)sxl_integer(L, 3, "number", 1, (int64_t)len) - 1;
+    size_t n = sx_grid_get_info(g->g)->count;
+    lua_createtable(L, (int)n, 0);
+    for (size_t r = 0; r < n; r++) {
+        lua_pushnumber(L, a->v[g->at[r] * len + k]);
+        lua_rawseti(L, -2, (lua_Integer)r + 1);
+    }
+    return 1;
+}
+
+/* g:values(output) -> dense {combinations, numbers of each}, list of the combination (from 1) of every row */
+static int grid_values(lua_State *L)
+{
+    size_t len;
+    grid *g = check_grid(L);
+    const sx_array *a = page_output(L, g, &len);
+    size_t n = sx_grid_get_info(g->g)->count, dim[2] = {a->n / len, len};
+    sxl_tensor *t = sxl_push_dense(L, 2, dim);
+    memcpy(t->v, a->v, a->n * sizeof *t->v);
+    lua_createtable(L, (int)n, 0);
+    for (size_t r = 0; r < n; r++) {
+        lua_pushinteger(L, (lua_Integer)g->at[r] + 1);
+        lua_rawseti(L, -2, (lua_Integer)r + 1);
+    }
     return 2;
 }
 
@@ -542,9 +698,46 @@ void sxl_eval_one(lua_State *L, int idx)
     lua_call(L, 1, 1);
 }
 
+/* g:row(output, row): list of the output's numbers in that row; its page is computed if need be */
+static int grid_row(lua_State *L)
+{
+    size_t len;
+    sx_error er;
+    grid *g = check_grid(L);
+    const sx_grid_info *info = sx_grid_get_info(g->g);
+    uint64_t row = (uint64_t)sxl_integer(L, 3, "row", 1, (int64_t)info->rows) - 1;
+    if (sx_grid_page(g->g, sx_grid_find(g->g, row), &er)) sxl_raise(L, &er);
+    const sx_array *a = page_output(L, g, &len);
+    const double *v = a->v + g->at[row - info->first] * len;
+    lua_createtable(L, (int)len, 0);
+    for (size_t i = 0; i < len; i++) {
+        lua_pushnumber(L, v[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 void sxl_open_eval(lua_State *L)
 {
+    static const luaL_Reg methods[] = {
+        {"size",   grid_size  },
+        {"find",   grid_find  },
+        {"page",   grid_page  },
+        {"column", grid_column},
+        {"values", grid_values},
+        {"row",    grid_row   },
+        {NULL,     NULL       }
+    };
     int core = lua_gettop(L);
+    luaL_newmetatable(L, GRID);
+    luaL_newlib(L, methods);
+    lua_setfield(L, -2, "__index");
+    lua_pushcfunction(L, grid_gc);
+    lua_setfield(L, -2, "__gc");
+    lua_pop(L, 1);
+    lua_pushvalue(L, core);
+    lua_pushcclosure(L, core_grid, 1);
+    lua_setfield(L, core, "grid");
     lua_pushvalue(L, core);
     lua_pushcclosure(L, core_eval, 1);
     lua_setfield(L, core, "eval");

@@ -1,7 +1,7 @@
 /*
  * bind_keep.c: run folders for Lua: core.folder(path, {fresh=, retry=}) -> Folder, locked until it is closed. core.eval
  * takes one as the option `folder`: sums are read from it, new ones go there. folder:put(name, text) writes a file at once
- * or not at all; folder:path(); folder:close().
+ * or not at all, folder:start(name), :add(text), :finish() the same piece by piece; folder:path(); folder:close().
  */
 #include "bind.h"
 #include "pass/keep.h"
@@ -76,6 +76,31 @@ static int folder_put(lua_State *L)
     return 0;
 }
 
+static int folder_start(lua_State *L)
+{
+    sx_error er;
+    sxl_folder *f = check(L);
+    if (sx_keep_start(f->k, luaL_checkstring(L, 2), &er)) sxl_raise(L, &er);
+    return 0;
+}
+
+static int folder_add(lua_State *L)
+{
+    sx_error er;
+    size_t n;
+    sxl_folder *f = check(L);
+    const char *text = luaL_checklstring(L, 2, &n);
+    if (sx_keep_add(f->k, text, n, &er)) sxl_raise(L, &er);
+    return 0;
+}
+
+static int folder_finish(lua_State *L)
+{
+    sx_error er;
+    if (sx_keep_replace(check(L)->k, &er)) sxl_raise(L, &er);
+    return 0;
+}
+
 static int folder_path(lua_State *L)
 {
     lua_pushstring(L, sx_keep_dir(check(L)->k));
@@ -103,7 +128,13 @@ void sxl_open_keep(lua_State *L)
         {"folder", core_folder}, {"failed_rows", core_failed_rows}, {"_kill", core_kill}, {NULL, NULL}
     };
     static const luaL_Reg methods[] = {
-        {"close", folder_close}, {"put", folder_put}, {"path", folder_path}, {NULL, NULL}
+        {"close",  folder_close },
+        {"put",    folder_put   },
+        {"start",  folder_start },
+        {"add",    folder_add   },
+        {"finish", folder_finish},
+        {"path",   folder_path  },
+        {NULL,     NULL         }
     };
     luaL_setfuncs(L, functions, 0);
     luaL_newmetatable(L, SXL_FOLDER);

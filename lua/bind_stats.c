@@ -61,6 +61,30 @@ static int stats_spearman(lua_State *L)
     return 1;
 }
 
+/* stats.ranks(kind, t, y): t dense {m, n}, y n numbers -> list of m: the correlation of minus each row of t with y. */
+static int stats_ranks(lua_State *L)
+{
+    static const char *const kinds[] = {"kendall", "spearman", NULL};
+    double (*const f[])(sx_rank *, const uint32_t *) = {sx_rank_kendall, sx_rank_spearman};
+    size_t n;
+    lua_settop(L, 3);
+    int kind = luaL_checkoption(L, 1, NULL, kinds);
+    const sxl_tensor *t = sxl_check_tensor(L, 2, "ranks");
+    const double *y = push_numbers(L, 3, "ranks", &n);
+    if (t->id || t->n_dims != 2 || t->dim[1] != n) sxl_misuse(L, NULL, "ranks: rows of %zu numbers expected", n);
+    double *x = sxl_push_scratch(L, n, sizeof *x);
+    lua_createtable(L, (int)t->dim[0], 0);
+    int list = lua_gettop(L);
+    for (size_t i = 0; i < t->dim[0]; i++) {
+        for (size_t k = 0; k < n; k++) x[k] = -t->v[i * n + k];
+        lua_pushnumber(L, f[kind](push_rank(L, x, y, n), NULL));
+        lua_rawseti(L, list, (lua_Integer)i + 1);
+        sxl_box_clear(lua_touserdata(L, -1));
+        lua_settop(L, list);
+    }
+    return 1;
+}
+
 static uint64_t seed_at(lua_State *L, int idx)
 {
     return (uint64_t)sxl_integer(L, idx, "seed", INT64_MIN, INT64_MAX);
@@ -182,6 +206,7 @@ void sxl_open_stats(lua_State *L)
     static const luaL_Reg functions[] = {
         {"kendall",  stats_kendall },
         {"spearman", stats_spearman},
+        {"ranks",    stats_ranks   },
         {"uniform",  stats_uniform },
         {"interval", stats_interval},
         {NULL,       NULL          }

@@ -26,8 +26,8 @@ typedef struct table {
 } table;
 
 struct sx_keep {
-    char *dir;
-    int lock, journal;
+    char *dir, out_path[PATH_LEN];   /* out: the file that is being written */
+    int lock, journal, out;
     bool retry;
     sx_segment **seg;
     size_t n_seg;
@@ -104,22 +104,59 @@ static void sync_dir(const char *dir)
     close(fd);
 }
 
+/* Gives up the file that is being written. */
+static void drop_file(sx_keep *k)
+{
+    char temp[PATH_LEN + 8];
+    if (k->out < 0) return;
+    close(k->out);
+    k->out = -1;
+    snprintf(temp, sizeof temp, "%s.tmp", k->out_path);
+    unlink(temp);
+}
+
+sx_err sx_keep_start(sx_keep *k, const char *name, sx_error *er)
+{
+    char temp[PATH_LEN + 8];
+    drop_file(k);
+    sx_err e = path_of(k, name, k->out_path, er);
+    if (e) return e;
+    snprintf(temp, sizeof temp, "%s.tmp", k->out_path);
+    k->out = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
+    return k->out < 0 ? cannot(temp, "create", er) : SX_EOK;
+}
+
+sx_err sx_keep_add(sx_keep *k, const void *p, size_t n, sx_error *er)
+{
+    if (k->out < 0) return sx_fail(er, SX_EARG, "%s: no file is being written", k->dir);
+    sx_err e = sx_put_bytes(k->out, p, n, k->out_path, er);
+    if (e) drop_file(k);
+    return e;
+}
+
+sx_err sx_keep_replace(sx_keep *k, sx_error *er)
+{
+    char temp[PATH_LEN + 8];
+    sx_err e = SX_EOK;
+    if (k->out < 0) return sx_fail(er, SX_EARG, "%s: no file is being written", k->dir);
+    snprintf(temp, sizeof temp, "%s.tmp", k->out_path);
+    if (fsync(k->out) && errno != EINVAL) e = cannot(k->out_path, "write", er);
+    if (!e && rename(temp, k->out_path)) e = cannot(k->out_path, "rename", er);
+    if (e) {
+        drop_file(k);
+        return e;
+    }
+    if (close(k->out)) e = cannot(k->out_path, "write", er);
+    k->out = -1;
+    sync_dir(k->dir);
+    return e;
+}
+
 sx_err sx_keep_put(sx_keep *k, const char *name, const void *p, size_t n, sx_error *er)
 {
-    char path[PATH_LEN], temp[PATH_LEN];
-    sx_err e = path_of(k, name, path, er);
-    if (!e && (size_t)snprintf(temp, sizeof temp, "%s/%s.tmp", k->dir, name) >= sizeof temp)
-        e = sx_fail(er, SX_EFILE, "%s: too long a path", k->dir);
-    if (e) return e;
-    int fd = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
-    if (fd < 0) return cannot(temp, "create", er);
-    e = sx_put_bytes(fd, p, n, path, er);
-    if (!e && fsync(fd) && errno != EINVAL) e = cannot(path, "write", er);
-    if (close(fd) && !e) e = cannot(path, "write", er);
-    if (!e && rename(temp, path)) e = cannot(path, "rename", er);
-    if (e) unlink(temp);
-    else sync_dir(k->dir);
-    return e;
+    sx_err e = sx_keep_start(k, name, er);
+    if (!e) e = sx_keep_add(k, p, n, er);
+    return e ? e : sx_keep_replace(k, er);
 }
 
 static sx_err lock_folder(sx_keep *k, sx_error *er)
@@ -323,7 +360,7 @@ sx_err sx_keep_open(const char *dir, bool fresh, sx_keep **out, sx_error *er)
     sx_err e = SX_EOK;
     sx_keep *k = *out = sx_calloc(1, sizeof *k);
     if (!k) return sx_nomem(er);
-    k->lock = k->journal = -1;
+    k->lock = k->journal = k->out = -1;
     if (!dir[0]) e = sx_fail(er, SX_EFILE, "the run folder has no name");
     else if (!(k->dir = sx_strdup(dir))) e = sx_nomem(er);
     if (e || (e = make_dirs(k->dir, er)) || (e = lock_folder(k, er)) || (e = read_segments(k, fresh, er)) ||
@@ -347,6 +384,7 @@ done:
 void sx_keep_close(sx_keep *k)
 {
     if (!k) return;
+    drop_file(k);
     for (size_t i = 0; i < k->n_seg; i++) {
         (void)sx_segment_sync(k->seg[i], true, NULL);
         sx_segment_free(k->seg[i]);

@@ -31,6 +31,10 @@ bool sx_keep_retries(const sx_keep *k);
 const char *sx_keep_dir(const sx_keep *k);
 /* The file dir/name gets these bytes at once or not at all. */
 sx_err sx_keep_put(sx_keep *k, const char *name, const void *p, size_t n, sx_error *er);
+/* The same piece by piece, one file at a time: what is added between start and finish. After a failure start again. */
+sx_err sx_keep_start(sx_keep *k, const char *name, sx_error *er);
+sx_err sx_keep_add(sx_keep *k, const void *p, size_t n, sx_error *er);
+sx_err sx_keep_replace(sx_keep *k, sx_error *er);
 
 /* -- For passes ----------------------------------------------------------------------------------------- */
 

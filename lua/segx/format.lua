@@ -1,6 +1,7 @@
 --[[
 format.lua: numbers and tables as text.
 ]]
+local core = require "segx.core"
 local errors = require "segx.errors"
 errors.own()
 
@@ -25,17 +26,13 @@ function format.number(v)
   return ("%.6g"):format(v)
 end
 
---- The shortest text that reads back as the same number.
+--- The shortest text (of 14 digits or more) that reads back as the same number.
 function format.exact(v)
   if math.type(v) == "integer" then return tostring(v) end
   if v ~= v then return "nan" end
   if v == math.huge then return "inf" end
   if v == -math.huge then return "-inf" end
-  for digits = 14, 16 do
-    local s = ("%." .. digits .. "g"):format(v)
-    if tonumber(s) == v then return s end
-  end
-  return ("%.17g"):format(v)
+  return core.exact(v)
 end
 
 --- Bytes with a binary unit, e.g. "1.5 GiB".

@@ -85,18 +85,41 @@ local function is_vector(v)
   return type(v) == "table"
 end
 
-local function check_number(where, name, v, rule)
+-- What is wrong with a number, or nil.
+local function number_error(where, name, v, rule)
   if v ~= v or math.abs(v) == math.huge then
-    errors.misuse(("%s: %s is %s, not a finite number"):format(where, name, format.number(v)))
+    return ("%s: %s is %s, not a finite number"):format(where, name, format.number(v))
   end
   if rule.min and v < rule.min or rule.max and v > rule.max then
     local range = rule.max and ("between %g and %g"):format(rule.min, rule.max)
       or ("at least %g"):format(rule.min)
-    errors.misuse(("%s: %s = %s; it must be %s"):format(where, name, format.number(v), range))
+    return ("%s: %s = %s; it must be %s"):format(where, name, format.number(v), range)
   end
 end
 
-local function check_param(where, name, v, rule, default)
+-- -- Refused values -------------------------------------------------------------------------------
+-- A constant that is refused is an error at once. Values of sweep axes that are refused are written
+-- down with the loss: a sweep makes failed rows of them, everything else raises when the loss is used.
+-- A refusal is {axes = list of {name, count, ...}, reason = {[place] = text}}; place: the combination of
+-- values, from 1, the last axis fastest.
+
+-- Adds the refusal to the list, or raises where no axes are inside.
+local function refuse(list, axes, reason)
+  local first = math.huge
+  for place in pairs(reason) do first = math.min(first, place) end
+  if first == math.huge then return end
+  if #axes == 0 then errors.misuse(reason[first]) end
+  list[#list + 1] = {axes = axes, reason = reason}
+end
+
+--- Raises the first reason of a list of refusals, if there is one.
+local function raise_refused(list)
+  local refusal, first = list[1], math.huge
+  for place in pairs(refusal and refusal.reason or {}) do first = math.min(first, place) end
+  if refusal then errors.misuse(refusal.reason[first]) end
+end
+
+local function check_param(where, name, v, rule, default, refused)
   if rule.one_of then return one_of(where, name, v, rule.one_of) end
   if rule.boolean or type(default) == "boolean" then
     if type(v) ~= "boolean" then errors.misuse(("%s: %s is true or false"):format(where, name)) end
@@ -115,7 +138,61 @@ local function check_param(where, name, v, rule, default)
   if type(v) ~= "number" and not tensor.is(v) then
     errors.misuse(("%s: %s is a number or a sweep axis, not a %s"):format(where, name, type(v)))
   end
-  for _, value in ipairs(tensor.values(v) or {}) do check_number(where, name, value, rule) end
+  local reason = {}
+  for place, value in ipairs(tensor.values(v) or {}) do
+    reason[place] = number_error(where, name, value, rule)
+  end
+  refuse(refused, tensor.is(v) and v:sweep_axes() or {}, reason)
+end
+
+-- Values of a parameter by place, and its axes; nil where it takes a dump to know them.
+local function places_of(v)
+  if not tensor.is(v) then return {v}, {} end
+  local axes = core.axes(v)
+  if axes.image or axes.pixel then return nil end
+  local sweep, values = v:sweep_axes(), tensor.values(v)
+  if not axes.class then return values, sweep end
+  local n, by_class = 1, {}
+  for _, a in ipairs(sweep) do n = n * a.count end
+  for place = 1, n do
+    by_class[place] = table.move(values, (place - 1) * #values // n + 1, place * #values // n, 1, {})
+  end
+  return by_class, sweep
+end
+
+-- The definition's own check, called with numbers: once, or for every combination of the axes in its
+-- parameters.
+local function check_combinations(def, params, refused)
+  local given, seen, axes, count = {}, {}, {}, 1
+  for name, v in pairs(params) do
+    local values, own = places_of(v)
+    if not values then return end
+    given[name] = {values = values, axes = own}
+    for _, a in ipairs(own) do
+      if not seen[a.name] then
+        seen[a.name] = true
+        axes[#axes + 1] = a
+        count = count * a.count
+      end
+    end
+  end
+  if #axes == 0 then return def.check(params) end
+  local reason, at, q = {}, {}, {}
+  for place = 1, count do
+    local rest = place - 1
+    for i = #axes, 1, -1 do
+      at[axes[i].name] = rest % axes[i].count
+      rest = rest // axes[i].count
+    end
+    for name, v in pairs(given) do
+      local own = 0
+      for _, a in ipairs(v.axes) do own = own * a.count + at[a.name] end
+      q[name] = v.values[own + 1]
+    end
+    local ok, e = pcall(def.check, q)
+    if not ok then reason[place] = tostring(e):gsub("^[^\n]-:%d+: ", "") end
+  end
+  refuse(refused, axes, reason)
 end
 
 local function params_of(def, given)
@@ -132,12 +209,15 @@ local function make_term(def, given)
   errors.check_keys(def.name, "parameter", given, def.accepts)
   if def.adapt then given = def.adapt(given) end
   check_options(def.name, given)
+  local refused = {}
   for _, name in ipairs(def.params) do
     local v = given[name]
-    if v ~= nil then check_param(def.name, name, v, def.rules[name] or {}, def.defaults[name]) end
+    if v ~= nil then
+      check_param(def.name, name, v, def.rules[name] or {}, def.defaults[name], refused)
+    end
   end
-  if def.check then def.check(params_of(def, given)) end
-  return new {kind = "term", def = def, given = given}
+  if def.check then check_combinations(def, params_of(def, given), refused) end
+  return new {kind = "term", def = def, given = given, refused = refused}
 end
 
 -- -- define ---------------------------------------------------------------------------------------
@@ -187,7 +267,8 @@ end
 ---
 --- opts (all optional): kind = "pixel" | "region" | "scalar", optional = {names of parameters
 --- without a default}, rules = {parameter = {min=, max=, one_of=, vector=}}, check =
---- function(params), adapt = function(given) -> given, doc, source, help = {parameter = text}.
+--- function(params) that raises (it gets numbers: where parameters range over axes, it is called for
+--- each combination, and what it refuses becomes a failed row of the sweep), adapt = function(given) -> given, doc, source, help = {parameter = text}.
 function L.define(name, defaults, fn, opts)
   check_definition(name, defaults, fn)
   opts = opts or {}
@@ -402,16 +483,17 @@ local function combine_masks(part, d)
   return mask
 end
 
-local function resolve_params(def, given, names)
+local function resolve_params(def, given, names, refused)
   local params = params_of(def, given)
   for name, v in pairs(params) do
-    if is_vector(v) then params[name] = weights.vector(v, names, def.name .. "." .. name) end
+    if is_vector(v) then params[name] = weights.vector(v, names, def.name .. "." .. name, refused) end
   end
   return params
 end
 
--- Options of one part, its class vectors resolved for a dump: what trace.term expects.
-local function resolve(part, d, unit)
+-- Options of one part, its class vectors resolved for a dump: what trace.term expects. What is refused
+-- of the class vectors is added to the list.
+local function resolve(part, d, unit, refused)
   local def, given, info = part.term.def, part.term.given, d:info()
   local selected, n_selected, restricted = choose_classes(part, info)
   local ones = {}
@@ -421,8 +503,9 @@ local function resolve(part, d, unit)
   return {
     name = def.name, def = def, given = given, dump = d, unit = unit or own_unit,
     reduction = reduction,
-    empty = given.empty or "skip", params = resolve_params(def, given, info.class_names),
-    weight = given.weight and weights.vector(given.weight, info.class_names, def.name .. ": weight"),
+    empty = given.empty or "skip", params = resolve_params(def, given, info.class_names, refused),
+    weight = given.weight
+      and weights.vector(given.weight, info.class_names, def.name .. ": weight", refused),
     selected = selected, n_selected = n_selected, restricted = restricted, ones = ones,
     mask = combine_masks(part, d),
   }
@@ -441,20 +524,25 @@ end
 
 --- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts}; parts is a
 --- list of the same per term, with factor, label and text. unit: overrides the unit of every term,
---- or nil.
-function Loss:trace(d, unit)
+--- or nil. Refused values of sweep axes are an error, or, with `sweeping`, the list `refused` (see
+--- above); the tensors mean nothing there.
+function Loss:trace(d, unit, sweeping)
   if not tensor.is_dump(d) then errors.misuse("loss: expected a dump (segx.open)") end
   if unit then check_unit("loss", unit) end
-  local parts = {}
-  for i, part in ipairs(flatten(self, {factor = 1, masks = {}}, {})) do
-    local term = resolve(part, d, unit)
+  local parts, refused, terms = {}, {}, flatten(self, {factor = 1, masks = {}}, {})
+  for _, part in ipairs(terms) do
+    table.move(part.term.refused, 1, #part.term.refused, #refused + 1, refused)
+  end
+  if not sweeping then raise_refused(refused) end
+  for i, part in ipairs(terms) do
+    local term = resolve(part, d, unit, sweeping and refused or nil)
     local p = trace.term(term)
     p.given, p.name, p.unit = term.given, term.name, term.unit
     p.factor, p.text = part.factor, term_text(part.term)
     p.label = part.label or part.term.def.name
     parts[i] = p
   end
-  local all = {parts = parts}
+  local all = {parts = parts, refused = refused}
   for _, key in ipairs {"value", "per_class", "share", "images"} do
     all[key] = combine(parts, key)
   end
@@ -491,6 +579,18 @@ local function fix(v, positions)
   return copy
 end
 
+-- Of refusals, those that hold at one position of each sweep axis; they have no axes left.
+local function refused_at(list, positions)
+  local there = {}
+  for _, refusal in ipairs(list) do
+    local place = 0
+    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name] - 1 end
+    local reason = refusal.reason[place + 1]
+    if reason then there[#there + 1] = {axes = {}, reason = {reason}} end
+  end
+  return there
+end
+
 --- The loss with every sweep axis replaced by one of its values. positions: {axis name = 1-based
 --- position}.
 function Loss:at(positions)
@@ -500,6 +600,8 @@ function Loss:at(positions)
       copy[k] = v:at(positions)
     elseif k == "given" or k == "factor" then
       copy[k] = fix(v, positions)
+    elseif k == "refused" then
+      copy[k] = refused_at(v, positions)
     else
       copy[k] = v
     end

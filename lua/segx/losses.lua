@@ -186,11 +186,8 @@ end)
 
 local function check_alpha_beta(name)
   return function(q)
-    local sum = tensor.values(q.alpha + q.beta) or {}
-    for _, v in ipairs(sum) do
-      if v == 0 then
-        errors.misuse(name .. ": alpha + beta is 0: no false positive or negative would cost")
-      end
+    if q.alpha + q.beta == 0 then
+      errors.misuse(name .. ": alpha + beta is 0: no false positive or negative would cost")
     end
   end
 end

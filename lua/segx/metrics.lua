@@ -20,6 +20,7 @@ local core = require "segx.core"
 local errors = require "segx.errors"
 local format = require "segx.format"
 local stat = require "segx.stat"
+local tensor = require "segx.tensor"
 errors.own()
 
 local metrics = {}
@@ -37,50 +38,34 @@ local mean_name = {iou = "miou", dice = "mdice", precision = "mean_precision",
 metrics.scalars = {"pixel_accuracy", "mean_accuracy", "miou", "mdice", "mean_precision"}
 metrics.by_class = by_class
 
-local function sums(K)
-  local row, column, total = {}, {}, 0.0
-  for k = 1, #K do row[k], column[k] = 0.0, 0.0 end
-  for k, r in ipairs(K) do
-    for c, n in ipairs(r) do
-      row[k], column[c], total = row[k] + n, column[c] + n, total + n
-    end
-  end
-  return row, column, total
-end
-
---- Metrics of one confusion matrix (list of rows): pixel_accuracy, iou, dice, precision, recall
---- (lists by class), and the means of these over classes.
-function metrics.of(K)
-  local row, column, total = sums(K)
+-- Metrics from counts by class: right ones, label pixels, predicted pixels.
+local function of_counts(tp, row, column)
   local m = {iou = {}, dice = {}, precision = {}, recall = {}}
-  local right = 0.0
-  for c = 1, #K do
-    local tp = K[c][c]
-    right = right + tp
-    m.iou[c] = tp / (row[c] + column[c] - tp)      -- 0/0 is NaN on purpose
-    m.dice[c] = 2 * tp / (row[c] + column[c])
-    m.precision[c] = tp / column[c]
-    m.recall[c] = tp / row[c]
+  local right, total = 0.0, 0.0
+  for c = 1, #tp do
+    right, total = right + tp[c], total + row[c]
+    m.iou[c] = tp[c] / (row[c] + column[c] - tp[c])      -- 0/0 is NaN on purpose
+    m.dice[c] = 2 * tp[c] / (row[c] + column[c])
+    m.precision[c] = tp[c] / column[c]
+    m.recall[c] = tp[c] / row[c]
   end
   m.pixel_accuracy = right / total
   for _, name in ipairs(by_class) do m[mean_name[name]] = nanmean(m[name]) end
   return m
 end
 
--- -- Many images ----------------------------------------------------------------------------------
-
-local function total_matrix(matrices)
-  local K = {}
-  for k = 1, #matrices[1] do
-    K[k] = {}
-    for c = 1, #matrices[1] do
-      local sum = 0.0
-      for i = 1, #matrices do sum = sum + matrices[i][k][c] end
-      K[k][c] = sum
-    end
+--- Metrics of one confusion matrix (list of rows): pixel_accuracy, iou, dice, precision, recall
+--- (lists by class), and the means of these over classes.
+function metrics.of(K)
+  local tp, row, column = {}, {}, {}
+  for c = 1, #K do tp[c], row[c], column[c] = K[c][c], 0.0, 0.0 end
+  for k, r in ipairs(K) do
+    for c, n in ipairs(r) do row[k], column[c] = row[k] + n, column[c] + n end
   end
-  return K
+  return of_counts(tp, row, column)
 end
+
+-- -- Many images ----------------------------------------------------------------------------------
 
 local function mean_over(list, get)
   local values = {}
@@ -100,9 +85,9 @@ local function over_images(images, classes, class_first)
 end
 
 local aggregations = {
-  dataset = function(matrices) return metrics.of(total_matrix(matrices)) end,
-  image_class = function(matrices, images) return over_images(images, #matrices[1], false) end,
-  class_image = function(matrices, images) return over_images(images, #matrices[1], true) end,
+  dataset = function(K) return metrics.of(K) end,
+  image_class = function(K, images) return over_images(images, #K, false) end,
+  class_image = function(K, images) return over_images(images, #K, true) end,
 }
 aggregations.image = aggregations.class_image
 
@@ -144,26 +129,52 @@ end
 
 -- -- From a dump ----------------------------------------------------------------------------------
 
-local kept = setmetatable({}, {__mode = "k"})
+local kept = setmetatable({}, {__mode = "k"})   -- by dump: {total = rows, images = list, see below}
 
---- Confusion matrix of every image: list by image of {rows}, lazily as one tensor {image, label,
---- class}.
+--- Confusion matrix of every image as one lazy tensor {image, label, class}.
 function metrics.tensor(d)
   return core.bysum(core.fields(d).logits:argmax("class"):onehot())
 end
 
--- The matrices of all images as nested lists; one pass, kept for the life of the dump.
-local function matrices_of(d)
-  if not kept[d] then kept[d] = core.eval(d, {metrics.tensor(d)}, {})[1]:totable() end
+--- What the metrics of a dump are made of, as lazy tensors: the matrix of all images {label, class};
+--- per image the right pixels {image, class}, those of each label {image, label} and those of each
+--- prediction {image, class}. All from one sum per image.
+function metrics.tensors(d)
+  local C, eye = d:info().classes, {}
+  for k = 1, C do
+    eye[k] = {}
+    for c = 1, C do eye[k][c] = k == c and 1.0 or 0.0 end
+  end
+  local K = metrics.tensor(d)
+  return {core.nsum(K), (K * core.dense(eye)):sum("label"), K:sum("class"), K:sum("label")}
+end
+
+--- Are the metrics of the dump there already?
+function metrics.known(d) return kept[d] ~= nil end
+
+--- Takes the values of metrics.tensors, flat lists; they are kept for the life of the dump.
+function metrics.remember(d, values)
+  local C, total, images = d:info().classes, {}, {}
+  for k = 1, C do total[k] = table.move(values[1], (k - 1) * C + 1, k * C, 1, {}) end
+  for i = 1, #d do
+    local counts = {}
+    for k = 2, 4 do counts[k] = table.move(values[k], (i - 1) * C + 1, i * C, 1, {}) end
+    images[i] = of_counts(counts[2], counts[3], counts[4])
+  end
+  kept[d] = {total = total, images = images}
+end
+
+local function counts_of(d)
+  if not kept[d] then
+    local values = core.eval(d, metrics.tensors(d), {})
+    for i, t in ipairs(values) do values[i] = tensor.flat(t) end
+    metrics.remember(d, values)
+  end
   return kept[d]
 end
 
 --- Metrics of each image: list of what metrics.of gives.
-function metrics.images(d)
-  local list = {}
-  for i, K in ipairs(matrices_of(d)) do list[i] = metrics.of(K) end
-  return list
-end
+function metrics.images(d) return counts_of(d).images end
 
 --- d:metrics{aggregation = "dataset"}: see the head of this file. iou, dice, precision, recall are
 --- tables by class name or 0-based id; confusion is the matrix of the whole dump, a list of rows.
@@ -175,10 +186,11 @@ function metrics.metrics(d, opts)
     errors.unknown("metrics", "aggregation", how,
       {"dataset", "image", "image_class", "class_image"})
   end
-  local matrices, names = matrices_of(d), d:info().class_names
-  local m = aggregations[how](matrices, how ~= "dataset" and metrics.images(d) or nil)
+  local counts, names = counts_of(d), d:info().class_names
+  local m = aggregations[how](counts.total, counts.images)
   name_classes(m, names)
-  m.aggregation, m.class_names, m.confusion = how, names, total_matrix(matrices)
+  m.aggregation, m.class_names, m.confusion = how, names, {}
+  for k, row in ipairs(counts.total) do m.confusion[k] = table.move(row, 1, #row, 1, {}) end
   return setmetatable(m, Metrics)
 end
 

@@ -3,7 +3,9 @@ rank.lua: rank correlation of per-image losses with a per-image metric, for the 
 The correlation is computed for every configuration, its interval when a row is looked at: a top ten
 of a million rows costs ten bootstraps.
 ]]
+local core = require "segx.core"
 local errors = require "segx.errors"
+local pages = require "segx.pages"
 local stat = require "segx.stat"
 errors.own()
 
@@ -26,54 +28,50 @@ function rank.options(o, images)
   return {resamples = resamples, level = level, seed = seed, groups = o.groups}
 end
 
--- A list whose entries are computed when they are read, once.
-local function on_demand(compute)
-  return setmetatable({}, {__index = function(list, r)
-    local v = compute(r)
-    list[r] = v
-    return v
-  end})
-end
-
-local function minus_losses(flat, first, images)
-  local list = {}
-  for i = 1, images do list[i] = -flat[first + i - 1] end
+-- {values of the distinct configurations, which of them each row has} -> list by row.
+local function by_row(kind, metric, losses, places)
+  local distinct, list = core.stats.ranks(kind, losses, metric), {}
+  for r, place in ipairs(places) do list[r] = distinct[place] end
   return list
 end
 
---- Values, ends of intervals and notes by row. o: kind, flat and at (losses: row r has those of its
---- images from flat[at[r]] on), images, metric (list by image), options, and for a paired difference
---- minus, minus_at (the same for the control). Without options, or a control, lo/hi or note are nil.
-function rank.columns(o)
-  local correlate, kept = stat[o.kind], {}
-  local function plain(flat, at, r)
-    local memo = kept[flat] or {}
-    kept[flat] = memo
-    memo[at[r]] = memo[at[r]] or correlate(minus_losses(flat, at[r], o.images), o.metric)
-    return memo[at[r]]
-  end
-  local values, intervals = {}, {}
-  for r = 1, #o.at do
-    values[r] = plain(o.flat, o.at, r) - (o.minus and plain(o.minus, o.minus_at, r) or 0)
-  end
-  if not o.options then return values end
+--- Correlations in the rows of a page. o: kind = "kendall" | "spearman", metric (list by image),
+--- losses (dense {configurations, image}) and places (which configuration a row has); for a difference
+--- minus and minus_places, the same of the control.
+function rank.page(o)
+  local list = by_row(o.kind, o.metric, o.losses, o.places)
+  if not o.minus then return list end
+  local minus = by_row(o.kind, o.metric, o.minus, o.minus_places)
+  for r, v in ipairs(minus) do list[r] = list[r] - v end
+  return list
+end
+
+--- Ends of the intervals and notes, lists by row that compute what is read, and remember the last ones. o: kind, metric,
+--- options, count (rows), losses(row) -> list by image; for a paired difference minus(row), the same of
+--- the control; without it there is no note.
+function rank.intervals(o)
+  local known, count = {}, 0
   local function ends(r)
-    local key = o.at[r] .. (o.minus and "," .. o.minus_at[r] or "")
-    if not intervals[key] then
-      local _, lo, hi = stat.interval {kind = o.kind, x = minus_losses(o.flat, o.at[r], o.images),
-        y = o.metric, minus = o.minus and minus_losses(o.minus, o.minus_at[r], o.images),
-        groups = o.options.groups, resamples = o.options.resamples, seed = o.options.seed,
-        level = o.options.level}
-      intervals[key] = {lo, hi}
+    if not known[r] then
+      if count == 4096 then known, count = {}, 0 end
+      count = count + 1
+      local function minus_of(losses)
+        for i, v in ipairs(losses) do losses[i] = -v end
+        return losses
+      end
+      local _, lo, hi = stat.interval {kind = o.kind, x = minus_of(o.losses(r)), y = o.metric,
+        minus = o.minus and minus_of(o.minus(r)), groups = o.options.groups,
+        resamples = o.options.resamples, seed = o.options.seed, level = o.options.level}
+      known[r] = {lo, hi}
     end
-    return intervals[key]
+    return known[r]
   end
-  local lo = on_demand(function(r) return ends(r)[1] end)
-  local hi = on_demand(function(r) return ends(r)[2] end)
-  local note = o.minus and on_demand(function(r)
+  local lo = pages.list(o.count, function(r) return ends(r)[1] end)
+  local hi = pages.list(o.count, function(r) return ends(r)[2] end)
+  local note = o.minus and pages.list(o.count, function(r)
     return stat.not_separable(lo[r], hi[r]) and "not separable" or ""
   end)
-  return values, lo, hi, note
+  return lo, hi, note
 end
 
 return rank

@@ -12,8 +12,11 @@ result.lua: the rows of a sweep or a search, to be read, cut, grouped and writte
 A column may have an interval; it is shown as 0.71 [0.55, 0.82], its ends are columns of their own
 (tau(iou).lo, tau(iou).hi), also in files. Ends are computed when a row is looked at.
 ]]
+local csv = require "segx.csv"
 local errors = require "segx.errors"
 local format = require "segx.format"
+local json = require "segx.json"
+local pages = require "segx.pages"
 errors.own()
 
 local result = {}
@@ -21,20 +24,15 @@ local result = {}
 local Result = {__name = "segx.SweepResult"}
 Result.__index = Result
 
-local function all_rows(n)
-  local list = {}
-  for r = 1, n do list[r] = r end
-  return list
-end
-
---- A Result. o: columns (list of {name, values, lo, hi, note}: lo, hi the interval's ends, note a
---- text per row, all three optional), count (rows), n_axes (how many of the columns are
---- parameters), loss and positions ({axis = list of 1-based positions}) or losses (list by row; may
---- compute on access), stats, about (text, kept).
+--- A Result. o: columns (list of {name, values, lo, hi, note, texts}: lo, hi the interval's ends, note a
+--- text per row, texts the values as csv has them, all four optional), count (rows), n_axes (how many of
+--- the columns are parameters), loss and positions ({axis = list of 1-based positions}) or losses (list
+--- by row; may compute on access), reasons (why a row failed, by row, or nil), stats. Lists may compute
+--- what is read; streamed: they do, and are best read in the order of the rows.
 function result.new(o)
   local r = {columns = o.columns, by_name = {}, n_axes = o.n_axes, positions = o.positions,
-    loss = o.loss, losses = o.losses, stats = o.stats, about = o.about, index = all_rows(o.count),
-    shown = 20}
+    loss = o.loss, losses = o.losses, reasons = o.reasons, stats = o.stats, streamed = o.streamed,
+    index = pages.list(o.count, function(i) return i end), shown = 20}
   for _, c in ipairs(o.columns) do
     r.by_name[c.name] = c.values
     if c.lo then r.by_name[c.name .. ".lo"], r.by_name[c.name .. ".hi"] = c.lo, c.hi end
@@ -49,6 +47,39 @@ local function derive(r, index, shown)
   copy.index, copy.shown = index, shown or r.shown
   return setmetatable(copy, Result)
 end
+
+-- These rows of a streamed result with their numbers in memory: read once, in the order of the rows.
+local function gather(r, index, shown)
+  local order, columns = {}, {}
+  for i = 1, #index do order[i] = i end
+  table.sort(order, function(a, b) return index[a] < index[b] end)
+  for c, from in ipairs(r.columns) do
+    local own = {values = {}}
+    for k, v in pairs(from) do
+      if k == "lo" or k == "hi" or k == "note" or k == "texts" then
+        own[k] = pages.list(#index, function(i) return v[index[i]] end)
+      elseif k ~= "values" then
+        own[k] = v
+      end
+    end
+    columns[c] = own
+  end
+  for _, i in ipairs(order) do
+    for c, from in ipairs(r.columns) do columns[c].values[i] = from.values[index[i]] end
+  end
+  local function these(list)
+    return list and pages.list(#index, function(i) return list[index[i]] end)
+  end
+  local positions = {}
+  for name, list in pairs(r.positions) do positions[name] = these(list) end
+  local made = result.new {columns = columns, count = #index, n_axes = r.n_axes, loss = r.loss,
+    losses = these(r.losses), positions = positions, reasons = these(r.reasons), stats = r.stats}
+  made.shown = shown or r.shown
+  return made
+end
+
+-- The result with these rows only.
+local function pick(r, index, shown) return (r.streamed and gather or derive)(r, index, shown) end
 
 -- Every column as files have it: ends of intervals and notes beside their column.
 local function wide(r)
@@ -85,16 +116,28 @@ end
 
 local Row = {__name = "segx.Row"}
 
--- The loss of a row is made when asked for: one configuration, no axes left. Ends of intervals too.
+-- What a row has is looked up when asked for. Its loss is one configuration, no axes left.
 Row.__index = function(row, key)
-  local own = row[Row]
+  local own = rawget(row, Row)
   local r = own.result
-  if key ~= "loss" then return r.by_name[key] and r.by_name[key][own.index] end
+  if r.by_name[key] then return r.by_name[key][own.index] end
+  if key == "reason" then return r.reasons and r.reasons[own.index] end
+  if key ~= "loss" then return nil end
   if r.losses then return r.losses[own.index] end
   if not r.loss then return nil end
   local at = {}
   for name, list in pairs(r.positions) do at[name] = list[own.index] end
   return r.loss:at(at)
+end
+
+-- for name, value in pairs(row): its columns, in their order
+Row.__pairs = function(row)
+  local own, i = rawget(row, Row), 0
+  return function()
+    i = i + 1
+    local c = own.result.columns[i]
+    if c then return c.name, c.values[own.index] end
+  end
 end
 
 -- Three digits are enough beside an interval.
@@ -112,19 +155,16 @@ local function cell_text(c, index)
 end
 
 Row.__tostring = function(row)
-  local own, lines = row[Row], {}
+  local own, lines = rawget(row, Row), {}
   if row.loss then lines[1] = tostring(row.loss) end
   for _, c in ipairs(own.result.columns) do
     lines[#lines + 1] = c.name .. "  " .. format.number(cell_text(c, own.index))
   end
+  if row.reason then lines[#lines + 1] = "failed  " .. row.reason end
   return table.concat(lines, "\n")
 end
 
-local function row_at(r, index)
-  local row = {[Row] = {result = r, index = index}}
-  for _, c in ipairs(r.columns) do row[c.name] = c.values[index] end
-  return setmetatable(row, Row)
-end
+local function row_at(r, index) return setmetatable({[Row] = {result = r, index = index}}, Row) end
 
 --- Number of rows.
 Result.__len = function(r) return #r.index end
@@ -161,37 +201,69 @@ local function direction(column, descending)
   return descending
 end
 
+-- Does x come before y? NaN goes last.
+local function comes_first(x, y, descending)
+  if x ~= x or y ~= y then return x == x end
+  if descending then return x > y end
+  return x < y
+end
+
+-- Places (positions in r.index) by a column, best first; equal rows keep their order.
+local function ordered(r, column, descending)
+  local values, key, order = values_of(r, column), {}, {}
+  for i, row in ipairs(r.index) do key[i], order[i] = values[row], i end
+  table.sort(order, function(a, b)
+    local x, y = key[a], key[b]
+    if x == y or (x ~= x and y ~= y) then return a < b end
+    return comes_first(x, y, descending)
+  end)
+  return order
+end
+
+-- The first k of these without ordering all: the best so far, in order; most rows do not get in.
+local function first_places(r, k, column, descending)
+  if k > 1000 or 4 * k > #r.index then
+    return table.move(ordered(r, column, descending), 1, k, 1, {})
+  end
+  local values, key, order = values_of(r, column), {}, {}
+  for i, row in ipairs(r.index) do
+    local v, n = values[row], #order
+    if n < k or comes_first(v, key[n], descending) then
+      local at = n + 1
+      while at > 1 and comes_first(v, key[at - 1], descending) do at = at - 1 end
+      table.insert(key, at, v)
+      table.insert(order, at, i)
+      key[k + 1], order[k + 1] = nil, nil
+    end
+  end
+  return order
+end
+
+local function at_places(r, places)
+  local index = {}
+  for i, place in ipairs(places) do index[i] = r.index[place] end
+  return index
+end
+
 --- Rows ordered by a column: best first (small for losses, large for metrics and tau), or
 --- descending = true | false. NaN goes last; equal rows keep their order.
 function Result:sort(column, descending)
-  local values = values_of(self, column)
-  descending = direction(column, descending)
-  local place, index = {}, {table.unpack(self.index)}
-  for i, r in ipairs(index) do place[r] = i end
-  table.sort(index, function(a, b)
-    local x, y = values[a], values[b]
-    if x ~= x or y ~= y then
-      if (x ~= x) ~= (y ~= y) then return y ~= y end
-    elseif x ~= y then
-      if descending then return x > y end
-      return x < y
-    end
-    return place[a] < place[b]
-  end)
-  return derive(self, index)
+  return pick(self, at_places(self, ordered(self, column, direction(column, descending))))
 end
 
 --- The first k rows after sorting by a column.
 function Result:top(k, column, descending)
-  local sorted = self:sort(column or default_column(self), descending)
-  return derive(self, table.move(sorted.index, 1, math.min(k, #sorted.index), 1, {}), k)
+  column = column or default_column(self)
+  local places = first_places(self, math.min(k, #self.index), column, direction(column, descending))
+  return pick(self, at_places(self, places), k)
 end
 
 --- The best row by a column; row.loss is its loss.
 function Result:best(column, descending)
-  local index = self:sort(column or default_column(self), descending).index[1]
-  if not index then errors.misuse("best: there are no rows") end
-  return row_at(self, index)
+  column = column or default_column(self)
+  local place = first_places(self, math.min(1, #self.index), column, direction(column, descending))[1]
+  if not place then errors.misuse("best: there are no rows") end
+  return row_at(self, self.index[place])
 end
 
 --- The rows for which fn(row) is true.
@@ -200,7 +272,7 @@ function Result:filter(fn)
   for _, i in ipairs(self.index) do
     if fn(row_at(self, i)) then index[#index + 1] = i end
   end
-  return derive(self, index)
+  return pick(self, index)
 end
 
 --- Rows that no other row beats in both columns: no row is as good in both and better in one. Best
@@ -209,25 +281,24 @@ function Result:pareto(a, b, a_descending, b_descending)
   local x, y = values_of(self, a), values_of(self, b)
   local sign_x = direction(a, a_descending) and -1 or 1
   local sign_y = direction(b, b_descending) and -1 or 1
-  local list, place = {}, {}
+  local list, u, v = {}, {}, {}
   for i, r in ipairs(self.index) do
-    place[r] = i
-    if x[r] == x[r] and y[r] == y[r] then list[#list + 1] = r end
+    local p, q = sign_x * x[r], sign_y * y[r]
+    if p == p and q == q then list[#list + 1], u[i], v[i] = i, p, q end
   end
   table.sort(list, function(p, q)
-    if x[p] ~= x[q] then return sign_x * x[p] < sign_x * x[q] end
-    if y[p] ~= y[q] then return sign_y * y[p] < sign_y * y[q] end
-    return place[p] < place[q]
+    if u[p] ~= u[q] then return u[p] < u[q] end
+    if v[p] ~= v[q] then return v[p] < v[q] end
+    return p < q
   end)
   local front, last = {}, nil
-  for _, r in ipairs(list) do
-    local equal = last and x[r] == x[last] and y[r] == y[last]
-    if not last or equal or sign_y * y[r] < sign_y * y[last] then
-      front[#front + 1] = r
-      last = r
+  for _, i in ipairs(list) do
+    if not last or v[i] < v[last] or u[i] == u[last] and v[i] == v[last] then
+      front[#front + 1] = i
+      last = i
     end
   end
-  return derive(self, front)
+  return pick(self, at_places(self, front))
 end
 
 -- -- Groups ---------------------------------------------------------------------------------------
@@ -267,7 +338,7 @@ function Result:group(by, column)
     end
     g.index[#g.index + 1] = r
   end
-  for _, g in ipairs(groups) do g.rows, g.index = derive(self, g.index), nil end
+  for _, g in ipairs(groups) do g.rows, g.index = pick(self, g.index), nil end
   return groups
 end
 
@@ -295,7 +366,7 @@ local function levels(values, rows)
     return level, #distinct
   end
   local bins = math.max(2, math.min(8, #rows // 8))
-  local order = {table.unpack(rows)}
+  local order = table.move(rows, 1, #rows, 1, {})
   table.sort(order, function(a, b)
     if values[a] ~= values[b] then return values[a] < values[b] end
     return a < b
@@ -358,129 +429,119 @@ end
 
 -- -- Files ----------------------------------------------------------------------------------------
 
-local function write(path, text)
-  if not path then return text end
+--- Where lines of text go, a few thousand at a time: sink(text); nothing is held.
+local function to_file(path)
   local file, why = io.open(path, "wb")
   if not file then errors.raise("file", tostring(why)) end
-  local ok, failed = file:write(text)
-  local closed, at_close = file:close()
-  if not (ok and closed) then errors.raise("file", ("%s: %s"):format(path, failed or at_close)) end
-  return text
-end
-
-local spelled = {nan = 0 / 0, inf = math.huge, ["-inf"] = -math.huge}
-
--- Text that could be read as a number is quoted: that is how it stays text.
-local function csv_cell(v)
-  if type(v) == "number" then return format.exact(v) end
-  v = tostring(v)
-  local quote = v:find '[,"\n\r]' or tonumber(v) or spelled[v]
-  return quote and '"' .. v:gsub('"', '""') .. '"' or v
-end
-
-local function json_cell(v)
-  if type(v) == "number" then
-    return (v ~= v or math.abs(v) == math.huge) and "null" or format.exact(v)
+  return function(text)
+    local ok, failed
+    if text then ok, failed = file:write(text) else ok, failed = file:close() end
+    if not ok then errors.raise("file", ("%s: %s"):format(path, failed)) end
   end
-  local escaped = tostring(v):gsub('[%c"\\]', function(ch) return ("\\u%04x"):format(ch:byte()) end)
-  return '"' .. escaped .. '"'
 end
 
---- Comma-separated text; numbers read back exactly. Written to path where given; returned.
+-- Gives emit one line (with its end) after the other to call; with a path they go there, else they
+-- are returned as one text.
+local function write_lines(path, emit)
+  local sink, whole = path and to_file(path), not path and {} or nil
+  local lines = {}
+  local function flush()
+    local text = table.concat(lines)
+    if sink then sink(text) else whole[#whole + 1] = text end
+    lines = {}
+  end
+  emit(function(line)
+    lines[#lines + 1] = line
+    if #lines == 2048 then flush() end
+  end)
+  flush()
+  if sink then sink(nil) end
+  return whole and table.concat(whole)
+end
+
+--- Calls emit with each line of the comma-separated text. last: {name, get(index) -> text}, further
+--- columns; get gives the text as it stands in the file.
+function result.csv_lines(r, emit, last)
+  local columns, cells = wide(r), {}
+  for i, c in ipairs(columns) do cells[i] = csv.cell(c.name) end
+  for i, c in ipairs(last or {}) do cells[#columns + i] = csv.cell(c.name) end
+  emit(table.concat(cells, ",") .. "\n")
+  local cell = csv.cell
+  for _, index in ipairs(r.index) do
+    for i, c in ipairs(columns) do cells[i] = c.texts and c.texts[index] or cell(c.values[index]) end
+    for i, c in ipairs(last or {}) do cells[#columns + i] = c.get(index) end
+    emit(table.concat(cells, ",") .. "\n")
+  end
+end
+
+--- Comma-separated text; numbers read back exactly. To path, row by row; without one, returned.
 function Result:csv(path)
-  local columns, lines, head = wide(self), {}, {}
-  for i, c in ipairs(columns) do head[i] = csv_cell(c.name) end
-  lines[1] = table.concat(head, ",")
-  for _, index in ipairs(self.index) do
-    local cells = {}
-    for c, column in ipairs(columns) do cells[c] = csv_cell(column.values[index]) end
-    lines[#lines + 1] = table.concat(cells, ",")
-  end
-  return write(path, table.concat(lines, "\n") .. "\n")
+  return write_lines(path, function(emit) result.csv_lines(self, emit) end)
 end
 
---- One JSON object per line; what is not finite is null.
+--- One JSON object per line; what is not finite is null. To path; without one, returned.
 function Result:jsonl(path)
-  local columns, lines = wide(self), {}
-  for _, index in ipairs(self.index) do
-    local cells = {}
-    for c, column in ipairs(columns) do
-      cells[c] = json_cell(column.name) .. ":" .. json_cell(column.values[index])
+  local columns, cells, names = wide(self), {}, {}
+  for i, c in ipairs(columns) do names[i] = json.encode(c.name) .. ":" end
+  return write_lines(path, function(emit)
+    for _, index in ipairs(self.index) do
+      for i, c in ipairs(columns) do cells[i] = names[i] .. json.encode(c.values[index]) end
+      emit("{" .. table.concat(cells, ",") .. "}\n")
     end
-    lines[#lines + 1] = "{" .. table.concat(cells, ",") .. "}"
-  end
-  return write(path, #lines > 0 and table.concat(lines, "\n") .. "\n" or "")
+  end)
 end
 
 local function is_text(column, index) return type(column.values[index]) == "string" end
 
---- A Markdown table of all rows, six digits. Written to path where given; returned.
+-- Texts of one row, as tables for people have them.
+local function row_texts(r, index)
+  local cells = {}
+  for c, column in ipairs(r.columns) do cells[c] = cell_text(column, index) end
+  return cells
+end
+
+--- A Markdown table of all rows, six digits. To path; without one, returned.
 function Result:markdown(path)
-  local function bar(s) return (format.number(s):gsub("|", "\\|"):gsub("\n", " ")) end
-  local head, rule = {}, {}
+  local function line(cells)
+    for c, s in ipairs(cells) do cells[c] = format.number(s):gsub("|", "\\|"):gsub("\n", " ") end
+    return "| " .. table.concat(cells, " | ") .. " |\n"
+  end
+  local rule = {}
   for c, column in ipairs(self.columns) do
-    head[c] = bar(column.name)
     rule[c] = self.index[1] and is_text(column, self.index[1]) and "---" or "---:"
   end
-  local lines = {head, rule}
-  for _, row in ipairs(text_rows(self, #self.index)) do
-    for c = 1, #row do row[c] = bar(row[c]) end
-    lines[#lines + 1] = row
-  end
-  for i, cells in ipairs(lines) do lines[i] = "| " .. table.concat(cells, " | ") .. " |" end
-  return write(path, table.concat(lines, "\n") .. "\n")
+  return write_lines(path, function(emit)
+    emit(line(names_of(self.columns)))
+    emit(line(rule))
+    for _, index in ipairs(self.index) do emit(line(row_texts(self, index))) end
+  end)
 end
 
 local tex = {["\\"] = "\\textbackslash{}", ["~"] = "\\textasciitilde{}", ["^"] = "\\textasciicircum{}"}
 
---- A LaTeX tabular (package booktabs) of all rows. Written to path where given; returned.
+--- A LaTeX tabular (package booktabs) of all rows. To path; without one, returned.
 function Result:latex(path)
-  local function plain(s)
-    return (format.number(s):gsub("[\\~^#$%%&_{}]", function(ch) return tex[ch] or "\\" .. ch end))
+  local function line(cells)
+    for c, s in ipairs(cells) do
+      cells[c] = format.number(s):gsub("[\\~^#$%%&_{}]", function(ch) return tex[ch] or "\\" .. ch end)
+    end
+    -- A line that starts with [ would be the optional argument of the line break before it.
+    return (cells[1]:sub(1, 1) == "[" and "{}" or "") .. table.concat(cells, " & ") .. " \\\\\n"
   end
-  local head, align = {}, {}
+  local align = {}
   for c, column in ipairs(self.columns) do
-    head[c] = plain(column.name)
     align[c] = self.index[1] and is_text(column, self.index[1]) and "l" or "r"
   end
-  local lines = {("\\begin{tabular}{%s}"):format(table.concat(align)), "\\toprule",
-    table.concat(head, " & ") .. " \\\\", "\\midrule"}
-  for _, row in ipairs(text_rows(self, #self.index)) do
-    for c = 1, #row do row[c] = plain(row[c]) end
-    -- A line that starts with [ would be the optional argument of the line break before it.
-    lines[#lines + 1] = (row[1]:sub(1, 1) == "[" and "{}" or "") .. table.concat(row, " & ") .. " \\\\"
-  end
-  lines[#lines + 1] = "\\bottomrule\n\\end{tabular}"
-  return write(path, table.concat(lines, "\n") .. "\n")
+  return write_lines(path, function(emit)
+    emit(("\\begin{tabular}{%s}\n\\toprule\n"):format(table.concat(align)))
+    emit(line(names_of(self.columns)))
+    emit("\\midrule\n")
+    for _, index in ipairs(self.index) do emit(line(row_texts(self, index))) end
+    emit("\\bottomrule\n\\end{tabular}\n")
+  end)
 end
 
 -- -- Reading back ---------------------------------------------------------------------------------
-
--- Cells of comma-separated text from position `at`: a list, and where the next line starts.
-local function csv_line(text, at)
-  local cells = {}
-  repeat
-    local stop
-    if text:sub(at, at) == '"' then
-      local close = at + 1
-      while true do
-        close = text:find('"', close, true)
-        if not close then return nil end
-        if text:sub(close + 1, close + 1) ~= '"' then break end
-        close = close + 2
-      end
-      cells[#cells + 1] = (text:sub(at + 1, close - 1):gsub('""', '"'))
-      stop = close + 1
-    else
-      stop = text:find("[,\n]", at) or #text + 1
-      local s = text:sub(at, stop - 1):gsub("\r$", "")
-      cells[#cells + 1] = tonumber(s) or spelled[s] or s
-    end
-    if text:sub(stop, stop) == "\r" then stop = stop + 1 end
-    at = stop + 1
-  until text:sub(stop, stop) ~= ","
-  return cells, at
-end
 
 local function json_string(s)
   return (s:gsub("\\u(%x%x%x%x)", function(hex) return utf8.char(tonumber(hex, 16)) end))
@@ -516,7 +577,7 @@ local function read_rows(text, path)
   else
     local at = 1
     while at <= #text do
-      local cells, following = csv_line(text, at)
+      local cells, following = csv.read_line(text, at)
       if not cells or names and #cells ~= #names then broken(#rows + 2) end
       if names then rows[#rows + 1] = cells else names = cells end
       at = following

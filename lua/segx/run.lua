@@ -10,8 +10,10 @@ Running the same line again goes on; what is on disk is found by content, so a c
 wrong number, and values that were summed before are not summed again.
 ]]
 local core = require "segx.core"
+local csv = require "segx.csv"
 local errors = require "segx.errors"
 local json = require "segx.json"
+local results = require "segx.result"
 errors.own()
 
 local run = {}
@@ -98,54 +100,51 @@ end
 
 -- -- Failed rows ----------------------------------------------------------------------------------
 
-local function is_number_of_loss(name)
-  return name == "value" or name == "control" or name:find "^part%." ~= nil
+-- What the program has to say of failed rows: its exit status, and with --fail-fast an error.
+local function report_failed(what, failed, first, reason)
+  if failed == 0 then return end
+  core.failed_rows(failed)
+  if options().fail_fast then
+    errors.raise("FAILED", ("%srow %d: %s"):format(what, first, reason))
+  end
 end
 
--- A sum that is not finite and that row r depends on: its image.
-local function bad_image(result, bad, r)
-  local first
-  for _, b in ipairs(bad or {}) do
-    local fits = true
-    for axis, position in pairs(b.at) do
-      local at = result.positions[axis]
-      fits = fits and (not at or at[r] == position)
-    end
-    if fits and (not first or b.image < first) then first = b.image end
+--- Looks for failed rows of a result that is in memory.
+function run.note_failed(result)
+  local failed, first = 0, nil
+  for r = 1, not result.streamed and #result or 0 do
+    if result.reasons[r] then failed, first = failed + 1, first or r end
   end
-  return first
+  if failed > 0 then
+    note(("%d of %d rows failed; the first is row %d: %s"):format(failed, #result, first, result.reasons[first]))
+    report_failed("", failed, first, result.reasons[first])
+  end
 end
 
--- Reason by row, and how many.
-local function failed_rows(sweep, result)
-  local reasons, n = {}, 0
-  for _, c in ipairs(result.columns) do
-    if is_number_of_loss(c.name) then
-      for r, v in ipairs(c.values) do
-        if not reasons[r] and type(v) == "number" and (v ~= v or math.abs(v) == math.huge) then
-          local image = bad_image(result, result.stats.bad, r)
-          local name = image and sweep.dump:image_name(image)
-          reasons[r] = ("%s is not finite%s"):format(c.name, image
-            and (" (first at image %d%s)"):format(image, name and (' "%s"'):format(name) or "") or "")
-          n = n + 1
-        end
-      end
-    end
+-- results.csv, row by row; gives how many failed and the first of them.
+local function write_results(folder, result)
+  local failed, first, lines = 0, nil, {}
+  local function flush()
+    folder:add(table.concat(lines))
+    lines = {}
   end
-  return reasons, n
-end
-
-local function csv_of(result, reasons)
-  local lines, i = {}, 0
-  local rows = #result + 1
-  for line in result:csv():gmatch "[^\n]+" do
-    local why = i == 0 and "state,reason"
-      or reasons[i] and 'failed,"' .. reasons[i]:gsub('"', '""') .. '"' or "ok,"
-    lines[#lines + 1] = line .. "," .. why
-    i = i + 1
-  end
-  if i ~= rows then errors.raise("bug", "results.csv: a label holds a line end") end
-  return table.concat(lines, "\n") .. "\n"
+  local reason
+  local last = {
+    {name = "state", get = function(r)
+      reason = result.reasons[r]
+      if reason then failed, first = failed + 1, first or r end
+      return reason and "failed" or "ok"
+    end},
+    {name = "reason", get = function() return reason and csv.cell(reason) or "" end},
+  }
+  folder:start "results.csv"
+  results.csv_lines(result, function(line)
+    lines[#lines + 1] = line
+    if #lines == 2048 then flush() end
+  end, last)
+  flush()
+  folder:finish()
+  return failed, first
 end
 
 -- -- Running --------------------------------------------------------------------------------------
@@ -172,21 +171,13 @@ function run.run(sweep, path, evaluate)
     if is_stop(result) then note(path .. ": what was summed is kept; the same line goes on from there") end
     error(result, 0)
   end
-  local reasons, failed = failed_rows(sweep, result)
-  result.folder, result.failed = path, reasons
-  folder:put("results.csv", csv_of(result, reasons))
+  result.folder = path
+  local failed, first = write_results(folder, result)
   local s = result.stats
   note(("%s: %d rows%s; sums of %d cells found, %d computed (%d image records, %d more found)"):format(path,
     #result, failed > 0 and (", %d failed"):format(failed) or "", s.cells_found, s.cells_new,
     s.images_new, s.images_found))
-  if failed > 0 then
-    core.failed_rows(failed)
-    if o.fail_fast then
-      local first
-      for r in pairs(reasons) do first = math.min(first or r, r) end
-      errors.raise("FAILED", ("%s: row %d: %s"):format(path, first, reasons[first]))
-    end
-  end
+  report_failed(path .. ": ", failed, first, first and result.reasons[first])
   return result
 end
 

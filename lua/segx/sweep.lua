@@ -30,8 +30,10 @@ want, a list of columns
 Every configuration is one row: a value of each axis, then the columns.
 ]]
 local core = require "segx.core"
+local csv = require "segx.csv"
 local errors = require "segx.errors"
 local format = require "segx.format"
+local pages = require "segx.pages"
 local tensor = require "segx.tensor"
 local losses = require "segx.losses"
 local metrics = require "segx.metrics"
@@ -43,8 +45,9 @@ errors.own()
 local sweep = {}
 
 -- -- Columns --------------------------------------------------------------------------------------
--- A column plan is {name, tensor = what to evaluate or nil, pick = class position or nil, value =
--- number or nil, tau = list or nil, divide = tensor or nil}.
+-- A column plan is {name, tensor = what to evaluate, pick = class position or nil, divide = tensor or
+-- nil}, with rank = {kind, metric} where tensor and minus (the control's, or nil) are losses by image;
+-- or {name, metric = the name of a metric of the dump}.
 
 local function class_position(names, class, column)
   for c, n in ipairs(names) do
@@ -92,6 +95,13 @@ end
 local rank_kinds = {tau = "kendall", rho = "spearman"}
 local tau_of = {iou = "miou", miou = "miou", dice = "mdice", accuracy = "pixel_accuracy"}
 
+local function is_class_metric(name)
+  for _, m in ipairs(metrics.by_class) do
+    if m == name then return true end
+  end
+  return false
+end
+
 -- A number per image of the dump: what tau and rho compare with.
 local function image_metric(self, name)
   local list = {}
@@ -106,34 +116,33 @@ end
 local function rank_columns(out, self, kind, name, column)
   if not tau_of[name] then
     local prefix, class = name:match "^(%w+)%.(.+)$"
-    local known = false
-    for _, m in ipairs(metrics.by_class) do known = known or m == prefix end
-    if not known then
+    if not is_class_metric(prefix) then
       errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"})
     end
     class_position(self.names, class, column)
   end
-  self.per_image = self.per_image or self.loss:trace(self.dump, "image").images
+  self.per_image = self.per_image or self.loss:trace(self.dump, "image", true).images
   local rank = {kind = kind, metric = name}
   out[#out + 1] = {name = column, tensor = self.per_image, rank = rank}
   if self.control then
-    self.control_images = self.control_images or self.control:trace(self.dump, "image").images
+    self.control_images = self.control_images or self.control:trace(self.dump, "image", true).images
     out[#out + 1] = {name = column .. "-control", tensor = self.per_image, rank = rank,
       minus = self.control_images}
   end
 end
 
 local function metric_column(self, column)
-  self.metrics = self.metrics or metrics.metrics(self.dump, {})
   local prefix, class = column:match "^(%w+)%.(.+)$"
-  for _, name in ipairs(metrics.by_class) do
-    if name == prefix then class_position(self.names, class, column) end
+  if is_class_metric(prefix) then
+    class_position(self.names, class, column)
+    return {name = column, metric = column}
   end
-  local v = self.metrics:get(column)
-  if v then return {name = column, value = v} end
   local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)",
     "tau(accuracy)", "accuracy"}
   table.move(metrics.scalars, 1, #metrics.scalars, #known + 1, known)
+  for _, name in ipairs(known) do
+    if name == column then return {name = column, metric = column} end
+  end
   errors.unknown("sweep", "column", column, known)
 end
 
@@ -168,7 +177,7 @@ local whole = {
   parts = function(out, self) part_columns(out, self.traced) end,
   control = function(out, self, column)
     need(self.control, column, "no control loss is given (control = L.ce{})")
-    out[#out + 1] = {name = "control", tensor = self.control:tensor(self.dump)}
+    out[#out + 1] = {name = "control", tensor = self.traced_control.value}
   end,
 }
 
@@ -184,21 +193,45 @@ end
 
 -- -- Axes -----------------------------------------------------------------------------------------
 
--- The sweep axes of all columns, in the order of creation: list of {name, count, labels, params}.
-local function collect_axes(columns)
-  local total, seen = nil, {}
+-- The distinct lazy tensors of the columns, and each one's place in the list.
+local function wanted_tensors(columns)
+  local list, place = {}, {}
   for _, c in ipairs(columns) do
-    if c.tensor and (c.minus or not seen[c.tensor]) then
-      seen[c.tensor] = true
-      -- The sum of everything has the union of the axes, in the engine's order.
-      local t = c.tensor
-      if c.pick then t = t:sum("class") end
-      if c.rank then t = core.nsum(t) end
-      if c.minus then t = t + core.nsum(c.minus) end
-      total = total and total + t or t
+    for _, t in pairs {c.tensor, c.divide, c.minus} do
+      if not place[t] then
+        list[#list + 1] = t
+        place[t] = #list
+      end
     end
   end
+  return list, place
+end
+
+-- The sweep axes of these tensors, in the engine's order: list of {name, count, labels, params}.
+local function collect_axes(list)
+  local total
+  for _, t in ipairs(list) do
+    -- The sum of everything has the union of the axes.
+    local axes = core.axes(t)
+    if axes.class then t = t:sum("class") end
+    if axes.image then t = core.nsum(t) end
+    total = total and total + t or t
+  end
   return total and total:sweep_axes() or {}
+end
+
+-- What was refused of the loss and the control (loss.lua), as far as the rows show it.
+local function refused_in(self)
+  local list, known = {}, {}
+  for _, a in ipairs(self.axes) do known[a.name] = true end
+  for _, traced in ipairs {self.traced, self.traced_control} do
+    for _, refusal in ipairs(traced.refused) do
+      local shown = true
+      for _, a in ipairs(refusal.axes) do shown = shown and known[a.name] end
+      if shown then list[#list + 1] = refusal end
+    end
+  end
+  return list
 end
 
 local function check_names(axes)
@@ -245,12 +278,16 @@ function sweep.sweep(o)
     errors.misuse("sweep: out is the path of a folder")
   end
   self.out = o.out
-  self.traced = self.loss:trace(self.dump)
+  self.traced = self.loss:trace(self.dump, nil, true)
+  self.traced_control = self.control and self.control:trace(self.dump, nil, true)
   self.columns = {}
   local want = o.want or {"value"}
+  if #want == 0 then errors.misuse("sweep: want names no column", 'want = {"value"}') end
   for _, column in ipairs(want) do add_column(self.columns, self, column) end
-  self.axes = collect_axes(self.columns)
+  self.tensors, self.place = wanted_tensors(self.columns)
+  self.axes = collect_axes(self.tensors)
   check_names(self.axes)
+  self.refused = refused_in(self)
   return self
 end
 
@@ -261,21 +298,17 @@ function Sweep:count()
   return n
 end
 
--- The distinct tensors of the columns, and each column's place among them.
-local function wanted_tensors(columns)
-  local list, place = {}, {}
-  local function add(t)
-    if t and not place[t] then
-      list[#list + 1] = t
-      place[t] = #list
+--- All lazy tensors that the columns need: those of losses, then those of the dump's metrics where a
+--- column needs these and they are not there yet.
+function Sweep:needs()
+  local list = table.move(self.tensors, 1, #self.tensors, 1, {})
+  for _, c in ipairs(self.columns) do
+    if (c.metric or c.rank) and not metrics.known(self.dump) then
+      local more = metrics.tensors(self.dump)
+      return table.move(more, 1, #more, #list + 1, list)
     end
   end
-  for _, c in ipairs(columns) do
-    add(c.tensor)
-    add(c.divide)
-    add(c.minus)
-  end
-  return list, place
+  return list
 end
 
 -- -- The plan -------------------------------------------------------------------------------------
@@ -286,8 +319,7 @@ Plan.__index = Plan
 --- What running would cost: {configurations, axes, passes, pass (names of the axes inside the
 --- pass), free (the others), columns, engine (what core.plan says)}. Prints.
 function Sweep:plan()
-  local list = wanted_tensors(self.columns)
-  local engine = core.plan(self.dump, list, self.opts)
+  local engine = core.plan(self.dump, self:needs(), self.opts)
   local inside = {}
   for _, o in ipairs(engine.per_output) do
     for _, name in ipairs(o.pass) do inside[name] = true end
@@ -318,98 +350,182 @@ end
 
 -- -- Running --------------------------------------------------------------------------------------
 
--- For each row, the offset in a result whose sweep dimensions are those of t; inner: numbers per
--- configuration.
-local function row_offsets(axes, t, inner)
-  local own, step = {}, inner
-  local list = t:sweep_axes()
-  for i = #list, 1, -1 do
-    own[list[i].name] = step
-    step = step * list[i].count
-  end
-  local at = {1}
+--- Set by `segx plan`: called instead of running.
+sweep.instead_of_running = nil
+
+-- Every axis' position in the rows, as lists that compute what is read; the last axis is the fastest.
+local function positions_of(axes, count)
+  local positions, every = {}, count
   for _, a in ipairs(axes) do
-    local wider = {}
-    for i = 1, #at do
-      for k = 0, a.count - 1 do wider[#wider + 1] = at[i] + k * (own[a.name] or 0) end
-    end
-    at = wider
+    every = every // a.count
+    local step = every
+    positions[a.name] = pages.list(count, function(r) return (r - 1) // step % a.count + 1 end)
   end
-  return at
+  return positions
 end
 
--- Values of one column, one per configuration; of a rank correlation also its interval and note.
-local function column_values(self, column, results, place, count)
-  local list = {}
-  if not column.tensor then
-    for r = 1, count do list[r] = column.value end
-    return list
-  end
-  local flat = results[place[column.tensor]]
-  local inner = column.pick and #self.names or column.rank and self.dump:info().n or 1
-  local at = row_offsets(self.axes, column.tensor, inner)
-  if column.rank then
-    return rank.columns {kind = column.rank.kind, flat = flat, at = at, images = inner,
-      metric = image_metric(self, column.rank.metric), options = self.intervals,
-      minus = column.minus and results[place[column.minus]],
-      minus_at = column.minus and row_offsets(self.axes, column.minus, inner)}
-  end
-  for r, first in ipairs(at) do list[r] = flat[first + (column.pick or 1) - 1] end
-  if column.divide then
-    local total = results[place[column.divide]]
-    for r, first in ipairs(row_offsets(self.axes, column.divide, 1)) do
-      list[r] = list[r] / total[first]
+-- Columns of the axes: one per parameter (several for a zip).
+local function axis_columns(axes, positions, count)
+  local columns = {}
+  for _, a in ipairs(axes) do
+    local at = positions[a.name]
+    for _, p in ipairs(a.params) do
+      local shown, texts = {}, {}
+      for k = 1, a.count do
+        shown[k] = type(p.values[k]) == "number" and p.values[k] or a.labels[k]
+        texts[k] = csv.cell(shown[k])
+      end
+      columns[#columns + 1] = {name = p.name,
+        values = pages.list(count, function(r) return shown[at[r]] end),
+        texts = pages.list(count, function(r) return texts[at[r]] end)}
     end
+  end
+  return columns
+end
+
+-- Why the parameters of row r are refused, or nil.
+local function refusal_of(self, positions, r)
+  for _, refusal in ipairs(self.refused) do
+    local place = 0
+    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name][r] - 1 end
+    if refusal.reason[place + 1] then return refusal.reason[place + 1] end
+  end
+end
+
+-- Column c, list by row, on the page of n rows that the grid is at.
+local function fill(self, grid, c, n)
+  if c.metric then
+    local v, list = metrics.metrics(self.dump, {}):get(c.metric), {}
+    for r = 1, n do list[r] = v end
+    return list
+  elseif c.rank then
+    local losses, places = grid:values(self.place[c.tensor])
+    local minus, minus_places
+    if c.minus then minus, minus_places = grid:values(self.place[c.minus]) end
+    return rank.page {kind = c.rank.kind, metric = image_metric(self, c.rank.metric), losses = losses,
+      places = places, minus = minus, minus_places = minus_places}
+  end
+  local list = grid:column(self.place[c.tensor], c.pick)
+  if c.divide then
+    for r, total in ipairs(grid:column(self.place[c.divide])) do list[r] = list[r] / total end
   end
   return list
 end
 
--- Values of the axes in every row: {name, list} per parameter (several for a zip), and the position
--- on each axis.
-local function axis_columns(axes, count)
-  local columns, positions = {}, {}
-  local every = count
-  for _, a in ipairs(axes) do
-    every = every // a.count
-    local at = {}
-    for r = 1, count do at[r] = (r - 1) // every % a.count + 1 end
-    positions[a.name] = at
-    for _, p in ipairs(a.params) do
-      local values = {}
-      for r = 1, count do
-        local v = p.values[at[r]]
-        values[r] = type(v) == "number" and v or a.labels[at[r]]
-      end
-      columns[#columns + 1] = {name = p.name, values = values}
+-- The passes of everything that is needed; what they say about the dump's metrics is remembered.
+local function start(self, opts)
+  local needs = self:needs()
+  if #needs == 0 then return nil, {passes = 0, seconds = 0.0, pixels = 0, masked = 0, spilled = 0} end
+  local grid, stats = core.grid(self.dump, needs, opts)
+  if grid:size() ~= self:count() then errors.raise("bug", "sweep: the engine counts other rows") end
+  if #needs > #self.tensors then
+    local values = {}
+    grid:page(1)
+    for i = 1, #needs - #self.tensors do
+      values[i] = tensor.flat((grid:values(#self.tensors + i)))
+    end
+    metrics.remember(self.dump, values)
+  end
+  return grid, stats
+end
+
+local function is_number_of_loss(name)
+  return name == "value" or name == "control" or name:find "^part%." ~= nil
+end
+
+-- The first image with a sum that is not finite and that row r depends on, or nil. bad: list of
+-- {image, at = {axis = position}}.
+local function bad_image(positions, bad, r)
+  local first
+  for _, b in ipairs(bad or {}) do
+    local fits = true
+    for axis, position in pairs(b.at) do
+      fits = fits and (not positions[axis] or positions[axis][r] == position)
+    end
+    if fits and (not first or b.image < first) then first = b.image end
+  end
+  return first
+end
+
+-- Why row r failed, or nil. lists: the columns' values.
+local function reason_of(self, positions, lists, bad, r)
+  local refused = refusal_of(self, positions, r)
+  if refused then return refused end
+  for c, column in ipairs(self.columns) do
+    local v = is_number_of_loss(column.name) and lists[c][r] or 0.0
+    if v ~= v or math.abs(v) == math.huge then
+      local image = bad_image(positions, bad, r)
+      local name = image and self.image_names[image]
+      return ("%s is not finite%s"):format(column.name, image
+        and (" (first at image %d%s)"):format(image, name and (' "%s"'):format(name) or "") or "")
     end
   end
-  return columns, positions
 end
 
---- Set by `segx plan`: called instead of running.
-sweep.instead_of_running = nil
+local function names_of_images(self, bad)
+  local names = {}
+  for _, b in ipairs(bad or {}) do names[b.image] = self.dump:image_name(b.image) end
+  return names
+end
 
-local function evaluate(self, opts)
-  local list, place = wanted_tensors(self.columns)
-  local dense, stats = core.eval(self.dump, list, opts)
-  local flat = {}
-  for i, t in ipairs(dense) do flat[i] = tensor.flat(t) end
+local function result_of(self, grid, stats)
   local count = self:count()
-  local columns, positions = axis_columns(self.axes, count)
+  local positions = positions_of(self.axes, count)
+  local columns = axis_columns(self.axes, positions, count)
   local n_axes = #columns
-  for _, c in ipairs(self.columns) do
-    local values, lo, hi, note = column_values(self, c, flat, place, count)
-    columns[#columns + 1] = {name = c.name, values = values, lo = lo, hi = hi, note = note}
+  local lists, streamed = pages.columns {
+    rows = count, columns = #self.columns, pages = grid and select(2, grid:size()) or 1,
+    find = function(r) return grid:find(r) end,
+    load = function(k)
+      local page, n = {first = 1}, 1
+      if grid then page.first, n = grid:page(k) end
+      for c, column in ipairs(self.columns) do page[c] = fill(self, grid, column, n) end
+      for r = 1, #self.refused > 0 and n or 0 do
+        if refusal_of(self, positions, page.first + r - 1) then
+          for c = 1, #self.columns do page[c][r] = 0 / 0 end
+        end
+      end
+      return page
+    end,
+  }
+  self.image_names = names_of_images(self, stats.bad)
+  for c, column in ipairs(self.columns) do
+    local made = {name = column.name, values = lists[c]}
+    if column.rank and self.intervals then
+      local function losses(t)
+        return t and function(r) return grid:row(self.place[t], r) end
+      end
+      made.lo, made.hi, made.note = rank.intervals {kind = column.rank.kind, count = count,
+        metric = image_metric(self, column.rank.metric), options = self.intervals,
+        losses = losses(column.tensor), minus = losses(column.minus)}
+    end
+    columns[#columns + 1] = made
   end
+  local reasons = pages.list(count, function(r)
+    return reason_of(self, positions, lists, stats.bad, r)
+  end)
   return result.new {columns = columns, count = count, n_axes = n_axes, positions = positions,
-    loss = self.loss, stats = stats}
+    loss = self.loss, stats = stats, reasons = reasons, streamed = streamed}
 end
 
---- Evaluates all configurations; returns a Result.
+local function fail_fast(self)
+  local o = rawget(_G, "segx") and segx.options or {}
+  local refusal = o.fail_fast and self.refused[1]
+  if not refusal then return end
+  local place = 1
+  while not refusal.reason[place] do place = place + 1 end
+  errors.raise("FAILED", refusal.reason[place])
+end
+
+--- Evaluates all configurations; returns a Result. Rows that failed (parameters that are refused, a
+--- value that is not finite) have a reason, and the program's exit status is 6.
 function Sweep:run()
   if sweep.instead_of_running then sweep.instead_of_running(self) end
-  if not self.out then return evaluate(self, self.opts) end
-  return require("segx.run").run(self, self.out, function(opts) return evaluate(self, opts) end)
+  fail_fast(self)
+  local function evaluate(opts) return result_of(self, start(self, opts)) end
+  local r = self.out and require("segx.run").run(self, self.out, evaluate) or evaluate(self.opts)
+  if not self.out then require("segx.run").note_failed(r) end
+  return r
 end
 
 return sweep

@@ -85,13 +85,19 @@ local function check_list(given, names, what)
   return given
 end
 
-local function check_nonnegative(t, names, what)
+-- Raises where a weight is negative or not finite; with a list, what is wrong at single values of sweep
+-- axes is added to it instead (a refusal, see loss.lua).
+local function check_nonnegative(t, names, what, refused)
+  local axes, reason = t:kind() == "lazy" and t:sweep_axes() or {}, {}
   for i, v in ipairs(tensor.values(t) or {}) do
     if v ~= v or v < 0 or v == math.huge then
-      errors.misuse(("%s: class '%s' has weight %s; weights are finite and not negative"):format(
-        what, names[(i - 1) % #names + 1], format.number(v)))
+      local place = (i - 1) // #names + 1
+      reason[place] = reason[place] or ("%s: class '%s' has weight %s; weights are finite and not negative"):format(
+        what, names[(i - 1) % #names + 1], format.number(v))
+      if #axes == 0 or not refused then errors.misuse(reason[place]) end
     end
   end
+  if next(reason) then refused[#refused + 1] = {axes = axes, reason = reason} end
   return t
 end
 
@@ -110,8 +116,9 @@ end
 
 --- Any form of class vector -> Tensor {C} (with sweep axes where the entries have them). given:
 --- list of C, {name = value, default = value}, Weights, Tensor. names: the class names. what: for
---- messages.
-function weights.vector(given, names, what)
+--- messages. refused: a list that takes what is wrong at single values of sweep axes; without it that
+--- is an error.
+function weights.vector(given, names, what, refused)
   local t
   if tensor.is(given) then
     t = given
@@ -124,7 +131,7 @@ function weights.vector(given, names, what)
       #names, type(given)))
   end
   check_shape(t, #names, what)
-  return check_nonnegative(t, names, what)
+  return check_nonnegative(t, names, what, refused)
 end
 
 -- -- The Weights value ----------------------------------------------------------------------------
@@ -161,7 +168,7 @@ function Weights:set(values)
     end
   end
   errors.check_keys("set", "class", values, self.names)
-  return new(self.names, check_nonnegative(t, self.names, "set"), nil,
+  return new(self.names, check_nonnegative(t, self.names, "set", {}), nil,   -- axes: when it is used
     self.origin and self.origin .. ", some classes set")
 end
 
@@ -396,7 +403,7 @@ end
 --- Weights from a class vector in any form, for a dump: W.of(d, {pole = 4, default = 1}).
 function weights.of(d, given)
   local names = d:info().class_names
-  return new(names, weights.vector(given, names, "weights"), nil)
+  return new(names, weights.vector(given, names, "weights", {}), nil)
 end
 
 return setmetatable(weights, {__index = function(_, k)

@@ -793,6 +793,49 @@ function core.eval(d, list)
   return out, {passes = 1, seconds = 0, pixels = pixels}
 end
 
+-- A sweep as one page: everything is there at once.
+function core.grid(d, list)
+  local out, stats = core.eval(d, list)
+  local axes, seen, rows, g = {}, {}, 1, {}
+  for _, t in ipairs(list) do
+    for _, a in ipairs(as_lazy(t).axes) do
+      if a.rank < 1e6 and not seen[a] then axes[#axes + 1], seen[a], rows = a, true, rows * a.count end
+    end
+  end
+  table.sort(axes, function(a, b) return a.rank < b.rank end)
+  local function place(i, r)
+    local own, at, step, every = as_lazy(list[i]).axes, 0, 1, 1
+    for k = #axes, 1, -1 do
+      for _, a in ipairs(own) do
+        if a == axes[k] then at, step = at + (r - 1) // every % a.count * step, step * a.count end
+      end
+      every = every * axes[k].count
+    end
+    return at, #out[i].data // step
+  end
+  function g:size() return rows, 1, rows end
+  function g:find() return 1 end
+  function g:page() return 1, rows end
+  function g:row(i, r)
+    local at, len = place(i, r)
+    return table.move(out[i].data, at * len + 1, at * len + len, 1, {})
+  end
+  function g:column(i, k)
+    local column = {}
+    for r = 1, rows do column[r] = self:row(i, r)[k or 1] end
+    return column
+  end
+  function g:values(i)
+    local places, len = {}, nil
+    for r = 1, rows do
+      places[r], len = place(i, r)
+      places[r] = places[r] + 1
+    end
+    return dense({#out[i].data // len, len}, out[i].data), places
+  end
+  return g, stats
+end
+
 function core.plan(_, list)
   local per_output = {}
   for i, t in ipairs(list) do per_output[i] = {pass = {}, free = core.axes(t).sweep} end
@@ -808,6 +851,14 @@ function core.text(t)
 end
 
 core.clock = os.clock
+function core.failed_rows() end
+
+function core.exact(v)
+  for digits = 14, 17 do
+    local s = ("%." .. digits .. "g"):format(v)
+    if tonumber(s) == v then return s end
+  end
+end
 
 function core.help(name) return name .. ": (reference)" end
 function core.ops()
@@ -859,7 +910,17 @@ local function spearman(x, y)
 end
 
 -- No intervals here.
-core.stats = {kendall = kendall, spearman = spearman, interval = function(o)
+local function ranks(kind, t, y)
+  local list, n = {}, #y
+  for i = 1, #t.data // n do
+    local x = {}
+    for k = 1, n do x[k] = -t.data[(i - 1) * n + k] end
+    list[i] = (kind == "kendall" and kendall or spearman)(x, y)
+  end
+  return list
+end
+
+core.stats = {kendall = kendall, spearman = spearman, ranks = ranks, interval = function(o)
   if o.kind == "mean" then return 0 / 0, 0 / 0, 0 / 0 end
   local f = o.kind == "kendall" and kendall or spearman
   return f(o.x, o.y) - (o.minus and f(o.minus, o.y) or 0), 0 / 0, 0 / 0

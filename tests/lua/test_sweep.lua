@@ -118,8 +118,9 @@ end)
 test "csv and jsonl read back exactly" (function()
   local r = small()
   local lines, path = {}, T.tmp "sweep.csv"
-  eq(r:csv(path), r:csv())
+  r:csv(path)
   for line in io.lines(path) do lines[#lines + 1] = line end
+  eq(table.concat(lines, "\n") .. "\n", r:csv())
   eq(lines[1], "alpha,value,tau(iou),tau(iou).lo,tau(iou).hi")
   for i = 1, 3 do
     local alpha, value = lines[i + 1]:match "^([^,]+),([^,]+),"
@@ -136,6 +137,41 @@ test "a table prints, long ones are cut" (function()
   local r = sweep {loss = L.dice {smooth = A.lin("smooth", 0, 1, 30)}}:run()
   ok(tostring(r):find "30 rows in all", "the number of rows")
   ok(not tostring(r:top(25)):find "rows in all", "top shows what it was asked for")
+end)
+
+test "refused parameters are failed rows with a reason, the others go on" (function()
+  local alpha, beta = A.grid("alpha", {0, 0.5}), A.grid("beta", {0, 1})
+  local gamma = A.grid("gamma", {0, -1, 2})
+  local loss = L.focal {gamma = gamma} + L.tversky {alpha = alpha, beta = beta}
+  local columns = {"value", "part.focal", "share.1", "tau(iou)", "miou"}
+  if not F.reference then columns[6] = "grad.share.1" end
+  local r = sweep {loss = loss, control = L.ce {}, want = columns}:run()
+  eq(#r, 12)
+  for row in r:rows() do
+    if row.gamma < 0 then
+      eq(row.reason, "focal: gamma = -1; it must be at least 0")
+    elseif row.alpha + row.beta == 0 then
+      eq(row.reason, "tversky: alpha + beta is 0: no false positive or negative would cost")
+    else
+      eq(row.reason, nil)
+      near(row.value, (L.focal {gamma = row.gamma} + L.tversky {alpha = row.alpha, beta = row.beta})(R, D).value,
+        EXACT)
+      near(row.value, row.loss(R, D).value, EXACT)
+    end
+    if row.reason then
+      for _, c in ipairs(columns) do ok(row[c] ~= row[c], c) end
+      throws(row.reason:match "^(%w+: %w+)", row.loss, R)
+    end
+  end
+  eq(r:best("value", true).reason, nil)
+  -- An axis that no column shows fails no row.
+  r = sweep {loss = L.focal {gamma = gamma} + L.dice {}, want = {"part.dice"}}:run()
+  eq({#r, r:best().reason}, {1, nil})
+  -- Class weights.
+  local w = W.balanced(R):set {["1"] = A.grid("w", {1, -3})}
+  r = sweep {loss = L.ce {weight = w}}:run()
+  ok(r:column "value"[1] > 0 and r:column "value"[2] ~= r:column "value"[2], "weights")
+  ok(r:filter(function(row) return row.w < 0 end):best().reason:find "class '1' has weight %-3", "why")
 end)
 
 test "the plan" (function()

@@ -201,7 +201,7 @@ print(r.stats.cells_new)
 LUA
 "$B" fail.lua small.h5 f >o 2>e; is "$?" 6 "a row that is not finite: exit status 6"
 has f/results.csv '^-1,[-0-9.e]+,ok,$' "the sweep goes on"
-has f/results.csv '^0.5,nan,failed,"value is not finite \(first at image 1' "a row with its reason"
+has f/results.csv '^0.5,nan,failed,value is not finite \(first at image 1' "a row with its reason"
 "$B" fail.lua small.h5 f >o 2>e; is "$?:$(cat o)" "6:0" "again: nothing is computed"
 "$B" --retry fail.lua small.h5 f >o 2>e; is "$?:$(cat o)" "6:1" "--retry computes the failed cell"
 "$B" --fail-fast fail.lua small.h5 f >o 2>e; is "$?" 6 "--fail-fast: exit status 6"
