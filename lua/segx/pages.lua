@@ -11,7 +11,7 @@ local PLAIN, STAY = 1 << 18, 4
 function pages.list(n, get)
   return setmetatable({}, {
     __index = function(_, i)
-      if math.type(i) == "integer" and i >= 1 and i <= n then return get(i) end
+      if i >= 1 and i <= n then return get(i) end
     end,
     __len = function() return n end,
   })

@@ -466,10 +466,14 @@ function result.csv_lines(r, emit, last)
   for i, c in ipairs(columns) do cells[i] = csv.cell(c.name) end
   for i, c in ipairs(last or {}) do cells[#columns + i] = csv.cell(c.name) end
   emit(table.concat(cells, ",") .. "\n")
-  local cell = csv.cell
+  local lists, texts, n = {}, {}, #columns
+  for i, c in ipairs(columns) do lists[i], texts[i] = c.texts or c.values, c.texts and true end
   for _, index in ipairs(r.index) do
-    for i, c in ipairs(columns) do cells[i] = c.texts and c.texts[index] or cell(c.values[index]) end
-    for i, c in ipairs(last or {}) do cells[#columns + i] = c.get(index) end
+    for i = 1, n do
+      local v = lists[i][index]
+      cells[i] = texts[i] and v or csv.cell(v)
+    end
+    for i, c in ipairs(last or {}) do cells[n + i] = c.get(index) end
     emit(table.concat(cells, ",") .. "\n")
   end
 end
