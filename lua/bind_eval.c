@@ -1,6 +1,7 @@
 /*
  * bind_eval.c: from lazy tensors to numbers: core.eval, core.grid (a part of a sweep at a time), core.plan, t:eval().
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 #include <time.h>
@@ -606,18 +607,29 @@ static int grid_values(lua_State *L)
     return 2;
 }
 
-/* core.plan(d, list, opts): what an evaluation would do. */
+/* Pushes {cells, found, passes, begun}: what the folder has of the plan. */
+static void push_found(lua_State *L, const sx_plan *p, const settings *o)
+{
+    sx_error er;
+    sx_plan_found found;
+    if (sx_plan_find(p, o->run.keep, o->run.use_double, &found, &er)) sxl_raise(L, &er);
+    lua_createtable(L, 0, 4);
+    set_integer(L, "cells", found.cells);
+    set_integer(L, "found", found.found);
+    set_integer(L, "passes", found.passes);
+    set_integer(L, "begun", found.begun);
+}
+
+/* core.plan(d, list, opts): what an evaluation would do; with the option folder also what is there of it. */
 static int core_plan(lua_State *L)
 {
     sx_error er;
+    settings o;
+    output *out;
     size_t n, ids = 0;
     lua_settop(L, 3);
-    luaL_checkstack(L, 30, NULL);
-    if (!lua_istable(L, 2))
-        sxl_misuse(L, NULL, "plan: a list of tensors expected, got %s", luaL_typename(L, 2));
-    job *j = push_job(L);
-    j->d = sxl_check_dump(L, 1);
-    output *out = read_outputs(L, 2, j->d, "plan", &n);
+    sxl_check_dump(L, 1);
+    job *j = start_job(L, "plan", &o, &out, &n);
     sx_id *id = sxl_push_scratch(L, n, sizeof *id);
     for (size_t i = 0; i < n; i++)
         if (out[i].id && !out[i].pixels) id[ids++] = out[i].id;
@@ -659,7 +671,72 @@ static int core_plan(lua_State *L)
         lua_rawseti(L, -2, (lua_Integer)i + 1);
     }
     lua_setfield(L, -2, "per_output");
+    if (o.run.keep) {
+        push_found(L, j->plan, &o);
+        lua_setfield(L, -2, "folder");
+    }
     return 1;
+}
+
+/* Seconds of the passes over the first `images` images, and of a page of the rest; *pages: how many there are. */
+static double time_images(lua_State *L, job *j, const settings *o, const sx_id *id, size_t n, size_t images, double *page,
+                          size_t *pages)
+{
+    sx_error er;
+    sx_grid *g;
+    if (sx_plan_new(j->s->g, j->dump, j->slot, id, n, SIZE_MAX, &j->plan, &er)) {
+        j->plan = NULL;
+        sxl_raise(L, &er);
+    }
+    sx_plan_limit(j->plan, images);
+    sx_plan *plan = j->plan;
+    j->plan = NULL;
+    double begin = now();
+    sx_err e = sx_grid_new(plan, &o->run, &g, &er);
+    if (e) raise_failure(L, j, e, &er);
+    double passes = now() - begin;
+    e = sx_grid_page(g, 0, &er);
+    *page = now() - begin - passes;
+    *pages = sx_grid_get_info(g)->pages;
+    sx_grid_free(g);
+    if (e) raise_failure(L, j, e, &er);
+    return passes;
+}
+
+/* core.sample(d, list, opts) -> seconds that core.grid and all its pages would take, about: measured on the first few images;
+ * how many those were. */
+static int core_sample(lua_State *L)
+{
+    static const double enough = 0.05;
+    settings o;
+    size_t n, images = 1, pages;
+    output *out;
+    double page;
+    uint64_t some = 0, all = 0;
+    lua_settop(L, 3);
+    sxl_check_dump(L, 1);
+    job *j = start_job(L, "sample", &o, &out, &n);
+    sx_id *id = sxl_push_scratch(L, n, sizeof *id);
+    for (size_t i = 0; i < n; i++)
+        if (!(id[i] = out[i].id) || out[i].pixels) sxl_misuse(L, NULL, "sample: entry %zu is no lazy tensor", i + 1);
+    const size_t most = sx_dump_get_info(j->dump)->n;
+    count_in(j);
+    double t = time_images(L, j, &o, id, n, images, &page, &pages);
+    if (t < 0.5) t = time_images(L, j, &o, id, n, images, &page, &pages); /* now files are open, threads there */
+    while (t < enough) {
+        size_t more = (size_t)((double)images * fmin(64, 1.5 * enough / fmax(t, 1e-6))) + 1;
+        bool last = images == most;
+        images = more < most ? more : most;
+        t = time_images(L, j, &o, id, n, images, &page, &pages);
+        if (last || images == most) break;
+    }
+    for (size_t i = 0; i < most; i++) {
+        all += sx_dump_n_px(j->dump, i);
+        some += i < images ? sx_dump_n_px(j->dump, i) : 0;
+    }
+    lua_pushnumber(L, t * (double)all / (double)some + page * (double)pages);
+    lua_pushinteger(L, (lua_Integer)images);
+    return 2;
 }
 
 /* t:eval([opts]): the numbers of a lazy tensor; a dense one is itself. Upvalue 1: the module. */
@@ -744,6 +821,8 @@ void sxl_open_eval(lua_State *L)
     lua_pushvalue(L, core);
     lua_pushcclosure(L, core_plan, 1);
     lua_setfield(L, core, "plan");
+    lua_pushcfunction(L, core_sample);
+    lua_setfield(L, core, "sample");
     lua_pushvalue(L, core);
     lua_pushcclosure(L, tensor_eval, 1);
     lua_pushvalue(L, -1);

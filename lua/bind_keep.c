@@ -1,7 +1,8 @@
 /*
- * bind_keep.c: run folders for Lua: core.folder(path, {fresh=, retry=}) -> Folder, locked until it is closed. core.eval
- * takes one as the option `folder`: sums are read from it, new ones go there. folder:put(name, text) writes a file at once
- * or not at all, folder:start(name), :add(text), :finish() the same piece by piece; folder:path(); folder:close().
+ * bind_keep.c: run folders for Lua: core.folder(path, {fresh=, retry=}) -> Folder, locked until it is closed; with look=true
+ * only to find out what is there (core.plan), neither made nor locked. core.eval takes one as the option `folder`: sums are
+ * read from it, new ones go there. folder:put(name, text) writes a file at once or not at all, folder:start(name),
+ * :add(text), :finish() the same piece by piece; folder:path(); folder:close().
  */
 #include "bind.h"
 #include "pass/keep.h"
@@ -23,10 +24,10 @@ sx_keep *sxl_folder_of(lua_State *L, int idx)
 
 static int core_folder(lua_State *L)
 {
-    static const char *const known[] = {"fresh", "retry", NULL};
+    static const char *const known[] = {"fresh", "retry", "look", NULL};
     sx_error er;
     const char *path = luaL_checkstring(L, 1);
-    bool fresh = false, retry = false;
+    bool fresh = false, retry = false, look = false;
     lua_settop(L, 2);
     if (!lua_isnil(L, 2)) {
         luaL_checktype(L, 2, LUA_TTABLE);
@@ -35,11 +36,13 @@ static int core_folder(lua_State *L)
         fresh = lua_toboolean(L, -1);
         sxl_field(L, 2, "retry");
         retry = lua_toboolean(L, -1);
+        sxl_field(L, 2, "look");
+        look = lua_toboolean(L, -1);
     }
     sxl_folder *f = lua_newuserdatauv(L, sizeof *f, 0);
     f->k = NULL;
     luaL_setmetatable(L, SXL_FOLDER);
-    if (sx_keep_open(path, fresh, &f->k, &er)) {
+    if (look ? sx_keep_look(path, &f->k, &er) : sx_keep_open(path, fresh, &f->k, &er)) {
         f->k = NULL;
         sxl_raise(L, &er);
     }

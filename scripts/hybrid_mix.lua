@@ -32,7 +32,7 @@ end
 --[==[ Output with the sample dump (./try makes it):
 unit = dataset
 132 configurations = 11 mix x 4 smooth x 3 alpha, 6 columns
-1 pass over 32 images, 4.4 MiB read, 29.2 KiB of memory
+1 pass over 32 images, 4.4 MiB read, 29.2 KiB of memory, under a second
 inside the pass: nothing
 free (arithmetic on kept sums): mix, smooth, alpha
 mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)              tau(iou)-control
@@ -45,7 +45,7 @@ best: 0.4*L.cross_entropy{unit = "dataset"} + 0.6*L.tversky{alpha = 0.3, beta = 
 
 unit = image
 132 configurations = 11 mix x 4 smooth x 3 alpha, 6 columns
-1 pass over 32 images, 4.4 MiB read, 9.0 KiB of memory
+1 pass over 32 images, 4.4 MiB read, 9.0 KiB of memory, under a second
 inside the pass: nothing
 free (arithmetic on kept sums): mix, smooth, alpha
 mix  smooth  alpha     value  part.cross_entropy  part.tversky   control  tau(iou)              tau(iou)-control

@@ -120,6 +120,7 @@ sx_err sx_keep_start(sx_keep *k, const char *name, sx_error *er)
     char temp[PATH_LEN + 8];
     drop_file(k);
     sx_err e = path_of(k, name, k->out_path, er);
+    if (!e && k->lock < 0) e = sx_fail(er, SX_EBUG, "%s: opened to look only", k->dir);
     if (e) return e;
     snprintf(temp, sizeof temp, "%s.tmp", k->out_path);
     k->out = open(temp, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0666);
@@ -206,14 +207,22 @@ static int segment_file(const struct dirent *d)
     return n > 4 && strcmp(d->d_name + n - 4, ".seg") == 0;
 }
 
+static sx_err make_stats(const sx_keep *k, sx_error *er)
+{
+    char stats[PATH_LEN];
+    sx_err e = path_of(k, "stats", stats, er);
+    if (!e && mkdir(stats, 0777) && errno != EEXIST) e = cannot(stats, "make the folder", er);
+    return e;
+}
+
 static sx_err read_segments(sx_keep *k, bool fresh, sx_error *er)
 {
     char stats[PATH_LEN], path[PATH_LEN + 300];
     struct dirent **list = NULL;
     sx_err e = path_of(k, "stats", stats, er);
     if (e) return e;
-    if (mkdir(stats, 0777) && errno != EEXIST) return cannot(stats, "make the folder", er);
     int n = scandir(stats, &list, segment_file, alphasort);
+    if (n < 0 && errno == ENOENT) return SX_EOK;
     if (n < 0) return cannot(stats, "read", er);
     for (int i = 0; i < n; i++) {
         sx_segment *s = NULL;
@@ -355,16 +364,21 @@ static sx_err log_cells(sx_keep *k, const sx_segment *s, const sx_graph *g, cons
 
 /* -- The folder ----------------------------------------------------------------------------------- */
 
-sx_err sx_keep_open(const char *dir, bool fresh, sx_keep **out, sx_error *er)
+static sx_err new_keep(const char *dir, sx_keep **out, sx_error *er)
 {
-    sx_err e = SX_EOK;
     sx_keep *k = *out = sx_calloc(1, sizeof *k);
     if (!k) return sx_nomem(er);
     k->lock = k->journal = k->out = -1;
-    if (!dir[0]) e = sx_fail(er, SX_EFILE, "the run folder has no name");
-    else if (!(k->dir = sx_strdup(dir))) e = sx_nomem(er);
-    if (e || (e = make_dirs(k->dir, er)) || (e = lock_folder(k, er)) || (e = read_segments(k, fresh, er)) ||
-        (e = read_journal(k, er)))
+    if (!dir[0]) return sx_fail(er, SX_EFILE, "the run folder has no name");
+    return (k->dir = sx_strdup(dir)) ? SX_EOK : sx_nomem(er);
+}
+
+sx_err sx_keep_open(const char *dir, bool fresh, sx_keep **out, sx_error *er)
+{
+    sx_err e = new_keep(dir, out, er);
+    sx_keep *k = *out;
+    if (e || (e = make_dirs(k->dir, er)) || (e = lock_folder(k, er)) || (e = make_stats(k, er)) ||
+        (e = read_segments(k, fresh, er)) || (e = read_journal(k, er)))
         goto done;
     if (fresh) {
         sx_free(k->logged.s);
@@ -376,6 +390,17 @@ sx_err sx_keep_open(const char *dir, bool fresh, sx_keep **out, sx_error *er)
 done:
     if (e) {
         sx_keep_close(k);
+        *out = NULL;
+    }
+    return e;
+}
+
+sx_err sx_keep_look(const char *dir, sx_keep **out, sx_error *er)
+{
+    sx_err e = new_keep(dir, out, er);
+    if (!e) e = read_segments(*out, false, er);
+    if (e) {
+        sx_keep_close(*out);
         *out = NULL;
     }
     return e;
@@ -413,6 +438,18 @@ bool sx_keep_find(const sx_keep *k, uint64_t key, size_t images, sx_segment **se
     return true;
 }
 
+size_t sx_keep_begun(const sx_keep *k, uint64_t key, size_t images)
+{
+    size_t most = 0;
+    for (size_t i = 0; i < k->n_seg; i++) {
+        const sx_segment *s = k->seg[i];
+        if (s->images != images || s->done == images || s->done <= most) continue;
+        for (size_t c = 0; c < s->n_cells; c++)
+            if (s->cell[c].key == key) most = s->done;
+    }
+    return most;
+}
+
 /* The slot stays, its segment does not exist: cells that hash near it are still found. */
 void sx_keep_forget(sx_keep *k, uint64_t key)
 {
@@ -425,7 +462,8 @@ sx_err sx_keep_begin(sx_keep *k, const sx_segment_cell *cell, size_t n, size_t i
     char name[64], path[PATH_LEN];
     uint64_t key = sx_segment_key(cell, n);
     sx_segment *s = NULL;
-    sx_err e = SX_EOK;
+    sx_err e = k->lock < 0 ? sx_fail(er, SX_EBUG, "%s: opened to look only", k->dir) : SX_EOK;
+    if (e) return e;
     for (size_t i = 0; !s && i < k->n_seg; i++)
         if (k->seg[i]->key == key && k->seg[i]->images == images && k->seg[i]->done < images) s = k->seg[i];
     *seg = s;

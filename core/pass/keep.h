@@ -24,6 +24,8 @@ typedef struct sx_keep sx_keep;
 /* Makes the folder if need be and locks it; another process that has it: SX_EFILE with its id. fresh: what passes left is
  * thrown away. */
 sx_err sx_keep_open(const char *dir, bool fresh, sx_keep **out, sx_error *er);
+/* To find cells only: nothing is made, locked or changed; a folder that is not there is an empty one. */
+sx_err sx_keep_look(const char *dir, sx_keep **out, sx_error *er);
 void sx_keep_close(sx_keep *k);
 /* Cells that hold a non-finite number are computed again (at most once per opening). */
 void sx_keep_retry(sx_keep *k, bool on);
@@ -43,6 +45,8 @@ sx_err sx_keep_replace(sx_keep *k, sx_error *er);
 sx_err sx_cell_keys(const sx_graph *g, const sx_dump_info *info, bool use_double, const sx_id *sum, size_t n_sum,
                     uint64_t **keys, size_t **start, sx_error *er);
 
+/* Images that an unfinished segment has of a cell, the most; 0: there is none. */
+size_t sx_keep_begun(const sx_keep *k, uint64_t key, size_t images);
 /* A finished cell: its segment and its place in there. */
 bool sx_keep_find(const sx_keep *k, uint64_t key, size_t images, sx_segment **seg, const sx_segment_cell **cell);
 void sx_keep_forget(sx_keep *k, uint64_t key);

@@ -8,6 +8,7 @@ typedef struct kept {
     const plan_step *s;
     uint64_t *key;                   /* of every cell of the pass: [sum][combination] */
     size_t *start, n;                /* first cell of each sum; cells */
+    size_t total, left;              /* cells to compute in this run, and those of them that no walk has begun */
     bool *missing;
     sx_segment **seg;                /* where found: the segment, the cell in it, its number in `used` */
     const sx_segment_cell **cell;
@@ -167,6 +168,9 @@ static sx_err fill_box(sx_runner *r, kept *k, sx_error *er)
     if ((e = sx_keep_begin(r->o.keep, cell, cells, r->p->images, w.stat_len, &w.seg, er))) goto done;
     size_t found = w.seg->done;
     r->n.images_found += found;
+    w.from = (double)(k->total - k->left) / (double)k->total;
+    k->left -= cells;
+    w.to = (double)(k->total - k->left) / (double)k->total;
     if (!(e = sx_walk_imports(&w, wave_max, er))) e = sx_walk_images(&w, found, r->p->images, wave_max, NULL, er);
     r->n.images_new += w.seg->done - found;
     if (!e) e = sx_keep_finish(r->o.keep, w.seg, g, sum, combo, er);
@@ -213,6 +217,7 @@ sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er)
         missing = find_cells(r, &k);
     }
     r->n.cells_found += k.n - missing;
+    k.total = k.left = missing;
     while (missing) {
         if ((e = fill_box(r, &k, er))) goto done;
         size_t left = find_cells(r, &k);
@@ -234,4 +239,29 @@ sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er)
 done:
     free_kept(&k);
     return e;
+}
+
+sx_err sx_plan_find(const sx_plan *p, const sx_keep *k, bool use_double, sx_plan_found *out, sx_error *er)
+{
+    *out = (sx_plan_found){0};
+    for (size_t i = 0; i < p->n_step; i++) {
+        const plan_step *s = &p->step[i];
+        uint64_t *key;
+        size_t *start, missing = 0;
+        sx_segment *seg;
+        const sx_segment_cell *cell;
+        if (s->kind != STEP_PASS) continue;
+        sx_err e = sx_cell_keys(p->g, sx_dump_get_info(p->d), use_double, s->id, s->n, &key, &start, er);
+        if (e) return e;
+        for (size_t c = 0; c < start[s->n]; c++) {
+            if (sx_keep_find(k, key[c], p->images, &seg, &cell)) continue;
+            if (!missing++ && !out->passes) out->begun = sx_keep_begun(k, key[c], p->images);
+        }
+        out->cells += start[s->n];
+        out->found += start[s->n] - missing;
+        out->passes += missing > 0;
+        sx_free(key);
+        sx_free(start);
+    }
+    return SX_EOK;
 }

@@ -40,6 +40,17 @@ typedef struct sx_plan_info {
 } sx_plan_info;
 const sx_plan_info *sx_plan_get_info(const sx_plan *p);
 
+/* The plan as if the dump ended after so many images: for a quick look at how long a run would take. */
+void sx_plan_limit(sx_plan *p, size_t images);
+
+/* What a run folder has of a plan's sums. */
+typedef struct sx_plan_found {
+    size_t cells, found;         /* sums at one value of each of their axes: all, those that are there */
+    size_t passes;               /* with something missing */
+    size_t begun;                /* images that an attempt before got through in the pass that comes next */
+} sx_plan_found;
+sx_err sx_plan_find(const sx_plan *p, const struct sx_keep *k, bool use_double, sx_plan_found *out, sx_error *er);
+
 typedef struct sx_run_opts {
     sx_pool *pool;               /* required */
     sx_isa isa;                  /* sx_isa_best() normally */

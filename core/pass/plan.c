@@ -351,6 +351,11 @@ done:
     return e;
 }
 
+void sx_plan_limit(sx_plan *p, size_t images)
+{
+    if (images < p->images) p->images = images;
+}
+
 void sx_plan_free(sx_plan *p)
 {
     if (!p) return;

@@ -102,6 +102,7 @@ typedef struct sx_walk {
     double *sums;                    /* stat_len: one image's record */
     const sx_box *box;               /* the part of the sweep that is computed; NULL: all of it */
     sx_segment *seg;                 /* records go there, or NULL */
+    double from, to;                 /* which part of the pass the walk is, for progress; both 0: all of it */
 } sx_walk;
 
 /* A program for these sums and maps (box may be set before); buffers. Then imports, images; free in any case. */

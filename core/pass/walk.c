@@ -156,6 +156,15 @@ static sx_err next_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_err
     return e;
 }
 
+/* Progress of the pass, of which the walk may be a part. */
+static bool tell(const sx_walk *w, uint64_t done, uint64_t total)
+{
+    const sx_runner *r = w->r;
+    if (!r->o.progress) return true;
+    if (w->to > 0) done = (uint64_t)((w->from * (double)total) + (w->to - w->from) * (double)done);
+    return r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total);
+}
+
 sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
 {
     sx_runner *r = w->r;
@@ -179,8 +188,7 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
                 r->n.pixels_masked += w->masked[t];
             }
         }
-        if (r->o.progress && !r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total))
-            return sx_fail(er, SX_EINTR, "interrupted");
+        if (!tell(w, done, total)) return sx_fail(er, SX_EINTR, "interrupted");
     }
     return e;
 }

@@ -51,6 +51,14 @@ function format.count(n)
   return s
 end
 
+--- Seconds as people say them: "under a second", "about 12 s", "about 7 min", "about 1.5 h".
+function format.about(seconds)
+  if seconds < 1 then return "under a second" end
+  if seconds < 90 then return ("about %.0f s"):format(seconds) end
+  if seconds < 5400 then return ("about %.0f min"):format(seconds / 60) end
+  return ("about %.1f h"):format(seconds / 3600)
+end
+
 -- -- Lua text -------------------------------------------------------------------------------------
 
 local function key_text(k)

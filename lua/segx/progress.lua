@@ -1,7 +1,7 @@
 --[[
-progress.lua: how far a long pass is, on stderr: one line that is rewritten on a terminal, a plain line every half minute
-otherwise, nothing for what takes less than half a second or with --quiet. Used by every evaluation that brings no progress
-function of its own.
+progress.lua: how far long work is, on stderr: one line that is rewritten on a terminal, a plain
+line every half minute otherwise, nothing for what takes less than half a second or with --quiet.
+Used by every evaluation that brings no progress function of its own.
 ]]
 local core = require "segx.core"
 
@@ -12,23 +12,45 @@ local function rate(px_per_second)
   return ("%.0f Mpx/s"):format(px_per_second / 1e6)
 end
 
---- step(pass, passes, done, total) is for core.eval (pixels of one pass), finish() clears the line; nil when quiet.
+local function bar(share)
+  local full = math.floor(20 * share + 0.5)
+  return ("█"):rep(full) .. ("·"):rep(20 - full)
+end
+
+local function time(seconds)
+  if seconds < 90 then return ("%.0f s to go"):format(seconds) end
+  if seconds < 5400 then return ("%.0f min to go"):format(seconds / 60) end
+  return ("%.1f h to go"):format(seconds / 3600)
+end
+
+--- A report: step(pass, passes, done, total) is for core.eval (pixels of one pass), rows(done, total)
+--- for what comes after; both give true. finish() clears the line. nil when quiet.
 function progress.new()
   local options = rawget(_G, "segx") and segx.options or {}
   if options.quiet then return nil end
-  local terminal, start, pass_start, current, shown = options.tty_stderr, core.clock(), core.clock(), 0, nil
-  local report = {}
-  function report.step(pass, passes, done, total)
+  local terminal, report = options.tty_stderr, {}
+  local start, current, shown = core.clock(), 0, nil
+  local pass_start = start
+  -- share: of all there is to do
+  local function show(what, share, speed)
     local now = core.clock()
-    if pass ~= current then current, pass_start = pass, current == 0 and start or now end
-    if now - start < 0.5 or (shown and now - shown < (terminal and 0.1 or 30)) then return true end
-    if not terminal and not shown and now - start < 30 then return true end
+    if now - start < (terminal and 0.5 or 30) then return true end
+    if shown and now - shown < (terminal and 0.1 or 30) then return true end
     shown = now
-    local speed = done / math.max(now - pass_start, 1e-9)
-    local line = ("pass %d of %d  %3.0f %%  %s  %.0f s to go"):format(pass, passes, 100 * done / total, rate(speed),
-      (total - done) / speed)
+    local left = share > 0 and "  " .. time((now - start) * (1 - share) / share) or ""
+    local line = ("%s%s  %3.0f %%%s%s"):format(terminal and bar(share) .. "  " or "", what,
+      100 * share, speed and "  " .. rate(speed) or "", left)
     io.stderr:write(terminal and "\r" .. line .. "\27[K" or line .. "\n")
     return true
+  end
+  function report.step(pass, passes, done, total)
+    if pass ~= current then current, pass_start = pass, current == 0 and start or core.clock() end
+    return show(("pass %d of %d"):format(pass, passes), (pass - 1 + done / total) / passes,
+      done / math.max(core.clock() - pass_start, 1e-9))
+  end
+  function report.rows(done, total)
+    if current ~= "rows" then current, start = "rows", core.clock() end
+    return show("rows", done / total)
   end
   function report.finish()
     if shown and terminal then io.stderr:write("\r\27[K") end
@@ -36,16 +58,18 @@ function progress.new()
   return report
 end
 
-local eval = core.eval
-
---- core.eval with this progress where the caller has none.
-function core.eval(d, list, opts)
-  local report = not (opts and opts.progress) and progress.new()
-  if not report then return eval(d, list, opts) end
-  local own = {progress = report.step}
-  for k, v in pairs(opts or {}) do own[k] = v end
-  local done <close> = setmetatable({}, {__close = report.finish})
-  return eval(d, list, own)
+-- Calls an evaluation of the engine, with this progress where the caller has none.
+local function with_progress(evaluate)
+  return function(d, list, opts)
+    local report = not (opts and opts.progress) and progress.new()
+    if not report then return evaluate(d, list, opts) end
+    local own = {progress = report.step}
+    for k, v in pairs(opts or {}) do own[k] = v end
+    local done <close> = setmetatable({}, {__close = report.finish})
+    return evaluate(d, list, own)
+  end
 end
+
+core.eval, core.grid = with_progress(core.eval), with_progress(core.grid)
 
 return progress

@@ -13,6 +13,7 @@ local core = require "segx.core"
 local csv = require "segx.csv"
 local errors = require "segx.errors"
 local json = require "segx.json"
+local progress = require "segx.progress"
 local results = require "segx.result"
 errors.own()
 
@@ -123,10 +124,13 @@ end
 
 -- results.csv, row by row; gives how many failed and the first of them.
 local function write_results(folder, result)
-  local failed, first, lines = 0, nil, {}
+  local failed, first, lines, done = 0, nil, {}, 0
+  local report = progress.new()
+  local finish <close> = setmetatable({}, {__close = report and report.finish or function() end})
   local function flush()
     folder:add(table.concat(lines))
-    lines = {}
+    done, lines = done + #lines, {}
+    if report then report.rows(done, #result + 1) end
   end
   local reason
   local last = {
@@ -140,7 +144,7 @@ local function write_results(folder, result)
   folder:start "results.csv"
   results.csv_lines(result, function(line)
     lines[#lines + 1] = line
-    if #lines == 2048 then flush() end
+    if #lines == 256 then flush() end
   end, last)
   flush()
   folder:finish()

@@ -40,6 +40,7 @@ local metrics = require "segx.metrics"
 local rank = require "segx.rank"
 local grad = require "segx.grad"
 local result = require "segx.result"
+local stat = require "segx.stat"
 errors.own()
 
 local sweep = {}
@@ -311,47 +312,7 @@ function Sweep:needs()
   return list
 end
 
--- -- The plan -------------------------------------------------------------------------------------
-
-local Plan = {__name = "segx.Plan"}
-Plan.__index = Plan
-
---- What running would cost: {configurations, axes, passes, pass (names of the axes inside the
---- pass), free (the others), columns, engine (what core.plan says)}. Prints.
-function Sweep:plan()
-  local engine = core.plan(self.dump, self:needs(), self.opts)
-  local inside = {}
-  for _, o in ipairs(engine.per_output) do
-    for _, name in ipairs(o.pass) do inside[name] = true end
-  end
-  local p = {configurations = self:count(), axes = self.axes, passes = engine.passes, pass = {},
-    free = {}, engine = engine}
-  for _, a in ipairs(self.axes) do table.insert(inside[a.name] and p.pass or p.free, a.name) end
-  p.columns, p.images = #self.columns, self.dump:info().n
-  return setmetatable(p, Plan)
-end
-
-Plan.__tostring = function(p)
-  local sizes = {}
-  for i, a in ipairs(p.axes) do sizes[i] = a.count .. " " .. a.name end
-  local lines = {("%s configurations%s, %d columns"):format(format.count(p.configurations),
-    #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
-  lines[2] = ("%d pass%s over %s images%s%s"):format(
-    p.passes, p.passes == 1 and "" or "es", format.count(p.images),
-    (p.engine.bytes or 0) > 0 and ", " .. format.bytes(p.engine.bytes) .. " read" or "",
-    (p.engine.memory or 0) > 0 and ", " .. format.bytes(p.engine.memory) .. " of memory" or "")
-  if #p.axes > 0 then
-    lines[3] = "inside the pass: " .. (#p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
-    lines[4] = "free (arithmetic on kept sums): "
-      .. (#p.free > 0 and table.concat(p.free, ", ") or "nothing")
-  end
-  return table.concat(lines, "\n")
-end
-
--- -- Running --------------------------------------------------------------------------------------
-
---- Set by `segx plan`: called instead of running.
-sweep.instead_of_running = nil
+-- -- Rows -----------------------------------------------------------------------------------------
 
 -- Every axis' position in the rows, as lists that compute what is read; the last axis is the fastest.
 local function positions_of(axes, count)
@@ -363,6 +324,104 @@ local function positions_of(axes, count)
   end
   return positions
 end
+
+-- Why the parameters of row r are refused, or nil.
+local function refusal_of(self, positions, r)
+  for _, refusal in ipairs(self.refused) do
+    local place = 0
+    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name][r] - 1 end
+    if refusal.reason[place + 1] then return refusal.reason[place + 1] end
+  end
+end
+
+-- How many rows that is.
+local function count_refused(self)
+  local positions, n = positions_of(self.axes, self:count()), 0
+  for r = 1, #self.refused > 0 and self:count() or 0 do
+    if refusal_of(self, positions, r) then n = n + 1 end
+  end
+  return n
+end
+
+-- -- The plan -------------------------------------------------------------------------------------
+
+local Plan = {__name = "segx.Plan"}
+Plan.__index = Plan
+
+-- Seconds for the intervals that results.csv will hold: every one is a bootstrap over the images.
+local function seconds_of_intervals(self)
+  local ranks = 0
+  for _, c in ipairs(self.columns) do ranks = ranks + (c.rank and (c.minus and 2 or 1) or 0) end
+  if ranks == 0 or not self.intervals or not self.out then return 0 end
+  local n, start = #self.dump, core.clock()
+  local x, y = {}, {}
+  for i = 1, n do x[i], y[i] = i * 7919 % 104729, i * 6101 % 99991 end
+  stat.interval {kind = "kendall", x = x, y = y, resamples = self.intervals.resamples}
+  return (core.clock() - start) * ranks * self:count()
+end
+
+--- What running would cost, before any of it: {configurations, axes, passes, pass (names of the axes
+--- inside the pass), free (the others), columns, bytes (read by the passes that are left), seconds
+--- (about, measured on the dump's first images), refused (rows, where parameters are refused), folder
+--- ({cells, found, passes, begun}: what is in `out` already), engine (what core.plan says)}. Prints.
+function Sweep:plan()
+  local needs = self:needs()
+  local folder <close> = self.out and core.folder(self.out, {look = true})
+  local engine = core.plan(self.dump, needs, {precision = self.opts.precision, folder = folder or nil})
+  local inside = {}
+  for _, o in ipairs(engine.per_output) do
+    for _, name in ipairs(o.pass) do inside[name] = true end
+  end
+  local p = {configurations = self:count(), axes = self.axes, passes = engine.passes, pass = {},
+    free = {}, engine = engine, columns = #self.columns, images = #self.dump, folder = engine.folder}
+  for _, a in ipairs(self.axes) do table.insert(inside[a.name] and p.pass or p.free, a.name) end
+  local missing = 1
+  if p.folder then
+    p.passes, p.out = p.folder.passes, self.out
+    missing = p.folder.cells > 0 and 1 - p.folder.found / p.folder.cells or 0
+  end
+  p.bytes = engine.passes > 0 and engine.bytes / engine.passes * p.passes or 0
+  p.refused = count_refused(self)
+  p.seconds = 0.0
+  if p.passes > 0 and core.sample then
+    p.seconds = core.sample(self.dump, needs, self.opts) * missing
+  end
+  p.seconds = p.seconds + seconds_of_intervals(self)
+  return setmetatable(p, Plan)
+end
+
+Plan.__tostring = function(p)
+  local sizes = {}
+  for i, a in ipairs(p.axes) do sizes[i] = a.count .. " " .. a.name end
+  local lines = {("%s configurations%s, %d columns"):format(format.count(p.configurations),
+    #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
+  local function add(line, ...) lines[#lines + 1] = line:format(...) end
+  if p.refused > 0 then add("%s of them are refused (row.reason says why)", format.count(p.refused)) end
+  if p.folder then
+    local begun = p.folder.begun > 0
+      and (", and %d of %d images of the next pass"):format(p.folder.begun, p.images) or ""
+    add("found %s of %s cells in %s%s", format.count(p.folder.found), format.count(p.folder.cells), p.out,
+      begun)
+  end
+  if p.passes > 0 then
+    add("%d pass%s over %s images%s%s, %s", p.passes, p.passes == 1 and "" or "es",
+      format.count(p.images), p.bytes > 0 and ", " .. format.bytes(p.bytes) .. " read" or "",
+      p.engine.memory > 0 and ", " .. format.bytes(p.engine.memory) .. " of memory" or "",
+      format.about(p.seconds))
+  else
+    add("no pass over the images, %s", format.about(p.seconds))
+  end
+  if #p.axes > 0 then
+    add("inside the pass: %s", #p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
+    add("free (arithmetic on kept sums): %s", #p.free > 0 and table.concat(p.free, ", ") or "nothing")
+  end
+  return table.concat(lines, "\n")
+end
+
+-- -- Running --------------------------------------------------------------------------------------
+
+--- Set by `segx plan`: called instead of running.
+sweep.instead_of_running = nil
 
 -- Columns of the axes: one per parameter (several for a zip).
 local function axis_columns(axes, positions, count)
@@ -381,15 +440,6 @@ local function axis_columns(axes, positions, count)
     end
   end
   return columns
-end
-
--- Why the parameters of row r are refused, or nil.
-local function refusal_of(self, positions, r)
-  for _, refusal in ipairs(self.refused) do
-    local place = 0
-    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name][r] - 1 end
-    if refusal.reason[place + 1] then return refusal.reason[place + 1] end
-  end
 end
 
 -- Column c, list by row, on the page of n rows that the grid is at.

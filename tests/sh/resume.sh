@@ -74,6 +74,20 @@ cmp -s want/results.csv again/results.csv; ok $? "again: the same rows"
 [ "$(cut -f2 o)" -lt 12 ] && [ "$(cut -f2 o)" -gt 0 ]; ok $? "value added: its cells alone"
 "$B" --quiet sweep.lua big.h5 fresh10 $G,1.5 5 >o; cmp -s fresh10/results.csv again/results.csv; ok $? "the same as from nothing"
 
+# -- what the plan says of a folder: it finds out, and leaves the folder alone
+plan() { "$B" --quiet plan sweep.lua "$@" >o 2>e; is "$?" 0 "plan: $3 $4"; }
+plan big.h5 never $G 5
+has o '^found 0 of [0-9]+ cells in never$' "plan: nothing there"
+has o '^[0-9]+ pass.* over 48 images, .* read, .* of memory, (under a second|about [0-9]+ s)$' "plan: what it would cost"
+[ ! -e never ]; ok $? "plan: makes no folder"
+plan big.h5 again $G 9
+has o '^found ([0-9]+) of \1 cells in again$' "plan: everything there"
+has o '^no pass over the images, under a second$' "plan: no pass"
+plan big.h5 again $G,7 5
+has o '^[1-9] pass(es)? over 48 images' "plan: one value more"
+have=$(awk '/^found/ { print $2 }' o) all=$(awk '/^found/ { print $4 }' o)
+[ "$have" -gt 0 ] && [ "$have" -lt "$all" ]; ok $? "plan: some cells there"
+
 # -- SIGKILL at random moments
 kills=${SEGX_KILLS:-40} lost=0 wrong=0 twice=0 killed=0 before=0 rounds=0
 RANDOM=7
@@ -152,6 +166,8 @@ LUA
 stop() { # STATUS NAME OPTIONS... -- ARGS
     rm -rf s; "$B" "${@:3}" >o 2>e; is "$?" "$1" "$2: exit status $1"
     has e 'the same line goes on' "$2: says so"
+    "$B" --quiet plan sweep.lua big.h5 s $G 5 >o 2>e
+    has o 'and [1-9][0-9]* of 48 images of the next pass$' "$2: the plan knows"
     "$B" --quiet sweep.lua big.h5 s $G 5 >o; read -r _ _ _ found <o
     cmp -s s/results.csv want/results.csv && [ "$found" -gt 0 ]; ok $? "$2: goes on inside the pass"
 }
