@@ -104,6 +104,16 @@ test "pages hold what the whole holds: data set, image, batches; any shape" (fun
   ok(most > 3, "several pages")
 end)
 
+test "a branch that is chosen nowhere, with its values there for somebody else or not" (function()
+  local one = loss_of({2, 2, 3, 20, 53}):trace(R).value
+  local far, k = axis("far", 0, 2, 3), axis("k", 1, 2, 4)
+  local other = (axis("m", 0, 1, 3) * L.focal {gamma = far}):trace(R).value
+  local dead = segx.where(k:ge(0), one, other)
+  ok(compare {dead, one} > 1, "several pages")
+  ok(compare {dead, other, segx.where(far:lt(0), one, other)} > 1, "several pages")
+  eq(core.plan(R, {dead}, {}).per_output[1].pass, {"gamma"})
+end)
+
 -- A sweep of so many rows that nothing but pages is kept, and the same columns as lists.
 local gone = false
 local big = segx.sweep {dump = R, loss = loss_of({2, 10, 10, 37, 37}), want = {"value", "value.1", "share.2"}}:run()
