@@ -23,7 +23,7 @@ local modules = {
 
 -- Names that live in another module.
 local members = {sweep = {"segx.sweep", "sweep"}, grad = {"segx.grad", "grad"},
-  search = {"segx.search", "search"}, read_results = {"segx.result", "read"}}
+  search = {"segx.search", "search"}, read_results = {"segx.read", "results"}}
 
 -- -- Dumps ----------------------------------------------------------------------------------------
 

@@ -73,8 +73,8 @@ local function read_items(s, at, close, item)
   end
 end
 
--- Value and the position behind it; no position: not JSON.
-function read(s, at)
+-- Value and the position behind it; no position: not JSON. keys: gets those of an object in their order.
+function read(s, at, keys)
   at = skip(s, at)
   local c, out = s:sub(at, at), {}
   if c == '"' then return read_string(s, at + 1) end
@@ -91,6 +91,7 @@ function read(s, at)
       after = after and s:match("^%s*:()", after)
       if not after then return nil end
       out[k], after = read(s, after)
+      if keys then keys[#keys + 1] = k end
       return after
     end)
   end
@@ -102,9 +103,10 @@ function read(s, at)
   return tonumber(number), tonumber(number) and after
 end
 
---- The value of a text, or nil and "not JSON".
-function json.decode(s)
-  local v, at = read(s, 1)
+--- The value of a text, or nil and "not JSON". keys (a table, optional) gets the keys of the outermost
+--- object in their order.
+function json.decode(s, keys)
+  local v, at = read(s, 1, keys)
   if not at or skip(s, at) <= #s then return nil, "not JSON" end
   return v
 end

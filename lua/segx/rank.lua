@@ -46,13 +46,16 @@ function rank.page(o)
   return list
 end
 
---- Ends of the intervals and notes, lists by row that compute what is read, and remember the last ones. o: kind, metric,
---- options, count (rows), losses(row) -> list by image; for a paired difference minus(row), the same of
---- the control; without it there is no note.
+--- Ends of the intervals and notes, lists by row that compute what is read, and remember the last ones.
+--- o: kind, metric, options, count (rows), values (the correlations; where there is none, there is no
+--- interval), losses(row) -> list by image; for a paired difference minus(row), the same of the control;
+--- without it there is no note.
 function rank.intervals(o)
   local known, count = {}, 0
   local function ends(r)
     if not known[r] then
+      local v = o.values[r]
+      if v ~= v then return {v, v} end
       if count == 4096 then known, count = {}, 0 end
       count = count + 1
       local function minus_of(losses)
@@ -69,7 +72,8 @@ function rank.intervals(o)
   local lo = pages.list(o.count, function(r) return ends(r)[1] end)
   local hi = pages.list(o.count, function(r) return ends(r)[2] end)
   local note = o.minus and pages.list(o.count, function(r)
-    return stat.not_separable(lo[r], hi[r]) and "not separable" or ""
+    local least, most = table.unpack(ends(r))
+    return least == least and stat.not_separable(least, most) and "not separable" or ""
   end)
   return lo, hi, note
 end

@@ -6,7 +6,7 @@ result.lua: the rows of a sweep or a search, to be read, cut, grouped and writte
     r:pareto("value", "tau(iou)")          rows that no other row beats in both
     r:group("gamma", "tau(iou)")           one line per value
     r:importance("tau(iou)")               share of the variance that each axis explains
-    r:csv(path) r:jsonl(path)              read back by result.read(path), digits kept
+    r:csv(path) r:jsonl(path)              read back by segx.read_results(path), digits kept
     r:markdown(path) r:latex(path)         for people
 
 A column may have an interval; it is shown as 0.71 [0.55, 0.82], its ends are columns of their own
@@ -24,20 +24,25 @@ local result = {}
 local Result = {__name = "segx.SweepResult"}
 Result.__index = Result
 
+local function index_names(columns)
+  local by_name = {}
+  for _, c in ipairs(columns) do
+    by_name[c.name] = c.values
+    if c.lo then by_name[c.name .. ".lo"], by_name[c.name .. ".hi"] = c.lo, c.hi end
+    if c.note then by_name[c.name .. ".note"] = c.note end
+  end
+  return by_name
+end
+
 --- A Result. o: columns (list of {name, values, lo, hi, note, texts}: lo, hi the interval's ends, note a
 --- text per row, texts the values as csv has them, all four optional), count (rows), n_axes (how many of
 --- the columns are parameters), loss and positions ({axis = list of 1-based positions}) or losses (list
 --- by row; may compute on access), reasons (why a row failed, by row, or nil), stats. Lists may compute
 --- what is read; streamed: they do, and are best read in the order of the rows.
 function result.new(o)
-  local r = {columns = o.columns, by_name = {}, n_axes = o.n_axes, positions = o.positions,
+  local r = {columns = o.columns, by_name = index_names(o.columns), n_axes = o.n_axes, positions = o.positions,
     loss = o.loss, losses = o.losses, reasons = o.reasons, stats = o.stats, streamed = o.streamed,
     index = pages.list(o.count, function(i) return i end), shown = 20}
-  for _, c in ipairs(o.columns) do
-    r.by_name[c.name] = c.values
-    if c.lo then r.by_name[c.name .. ".lo"], r.by_name[c.name .. ".hi"] = c.lo, c.hi end
-    if c.note then r.by_name[c.name .. ".note"] = c.note end
-  end
   return setmetatable(r, Result)
 end
 
@@ -189,6 +194,23 @@ end
 --- Names of the columns, ends of intervals included.
 function Result:names() return names_of(wide(self)) end
 
+--- The same rows with these columns, in this order. Ends of intervals stay with their column.
+function Result:select(names)
+  local columns, n_axes = {}, 0
+  for i, name in ipairs(names) do
+    for k, c in ipairs(self.columns) do
+      if c.name == name then
+        columns[i] = c
+        if k <= self.n_axes and n_axes == i - 1 then n_axes = i end
+      end
+    end
+    if not columns[i] then errors.unknown("result", "column", name, names_of(self.columns)) end
+  end
+  local r = derive(self, self.index)
+  r.columns, r.n_axes, r.by_name = columns, n_axes, index_names(columns)
+  return r
+end
+
 -- -- Order ----------------------------------------------------------------------------------------
 
 --- Is a larger value of this column better? Losses: no; metrics and rank correlations: yes.
@@ -196,10 +218,13 @@ function result.higher_is_better(column)
   return not (column:match "^value" or column:match "^part" or column == "control")
 end
 
-local function direction(column, descending)
+--- Is the order of a column from large to small? Where `descending` does not say: best first.
+function result.direction(column, descending)
   if descending == nil then return result.higher_is_better(column) end
   return descending
 end
+
+local direction = result.direction
 
 -- Does x come before y? NaN goes last.
 local function comes_first(x, y, descending)
@@ -220,23 +245,28 @@ local function ordered(r, column, descending)
   return order
 end
 
--- The first k of these without ordering all: the best so far, in order; most rows do not get in.
+--- The best k of what is offered, without holding the rest: a list, best first, equal ones in the order
+--- of their coming; and offer(number, item). Most do not get in: for k far below the number of offers.
+function result.best_of(k, descending)
+  local keys, items = {}, {}
+  return items, function(v, item)
+    local n = #items
+    if k < 1 or n == k and not comes_first(v, keys[n], descending) then return end
+    local at = n + 1
+    while at > 1 and comes_first(v, keys[at - 1], descending) do at = at - 1 end
+    table.insert(keys, at, v)
+    table.insert(items, at, item)
+    keys[k + 1], items[k + 1] = nil, nil
+  end
+end
+
 local function first_places(r, k, column, descending)
   if k > 1000 or 4 * k > #r.index then
     return table.move(ordered(r, column, descending), 1, k, 1, {})
   end
-  local values, key, order = values_of(r, column), {}, {}
-  for i, row in ipairs(r.index) do
-    local v, n = values[row], #order
-    if n < k or comes_first(v, key[n], descending) then
-      local at = n + 1
-      while at > 1 and comes_first(v, key[at - 1], descending) do at = at - 1 end
-      table.insert(key, at, v)
-      table.insert(order, at, i)
-      key[k + 1], order[k + 1] = nil, nil
-    end
-  end
-  return order
+  local values, places, offer = values_of(r, column), result.best_of(k, descending)
+  for i, row in ipairs(r.index) do offer(values[row], i) end
+  return places
 end
 
 local function at_places(r, places)
@@ -256,6 +286,11 @@ function Result:top(k, column, descending)
   column = column or default_column(self)
   local places = first_places(self, math.min(k, #self.index), column, direction(column, descending))
   return pick(self, at_places(self, places), k)
+end
+
+--- The first k rows as they are.
+function Result:first(k)
+  return pick(self, table.move(self.index, 1, math.min(k, #self.index), 1, {}), k)
 end
 
 --- The best row by a column; row.loss is its loss.
@@ -543,68 +578,6 @@ function Result:latex(path)
     for _, index in ipairs(self.index) do emit(line(row_texts(self, index))) end
     emit("\\bottomrule\n\\end{tabular}\n")
   end)
-end
-
--- -- Reading back ---------------------------------------------------------------------------------
-
-local function json_string(s)
-  return (s:gsub("\\u(%x%x%x%x)", function(hex) return utf8.char(tonumber(hex, 16)) end))
-end
-
--- One object of lines that jsonl wrote: names and values in their order.
-local function json_line(line)
-  local names, cells, at = {}, {}, 2
-  while line:sub(at, at) == '"' do
-    local key, value, stop = line:match('^"([^"]*)":("?[^",}]*"?)()', at)
-    if line:match('^"[^"]*":"', at) then key, value, stop = line:match('^"([^"]*)":(%b"")()', at) end
-    if not key then return nil end
-    names[#names + 1] = json_string(key)
-    cells[#cells + 1] = value == "null" and 0 / 0 or value:sub(1, 1) == '"'
-      and json_string(value:sub(2, -2)) or tonumber(value)
-    if cells[#names] == nil then return nil end
-    at = stop + 1
-  end
-  return names, cells
-end
-
-local function read_rows(text, path)
-  local function broken(line)
-    errors.raise("file", ("%s: line %d is not a row of results"):format(path, line))
-  end
-  local names, rows = nil, {}
-  if text:sub(1, 2) == '{"' then
-    for line in text:gmatch "[^\n]+" do
-      local head, cells = json_line(line)
-      if not head then broken(#rows + 1) end
-      names, rows[#rows + 1] = names or head, cells
-    end
-  else
-    local at = 1
-    while at <= #text do
-      local cells, following = csv.read_line(text, at)
-      if not cells or names and #cells ~= #names then broken(#rows + 2) end
-      if names then rows[#rows + 1] = cells else names = cells end
-      at = following
-    end
-  end
-  return names or {}, rows
-end
-
---- The Result that csv or jsonl wrote to this path. Its rows have no loss; every column counts as
---- one that is no parameter, unless n_axes says how many are.
-function result.read(path, n_axes)
-  local file, why = io.open(path, "rb")
-  if not file then errors.raise("file", tostring(why)) end
-  local text = file:read "a"
-  file:close()
-  if not text then errors.raise("file", path .. ": cannot be read") end
-  local names, rows = read_rows(text, path)
-  local columns = {}
-  for c, name in ipairs(names) do
-    columns[c] = {name = tostring(name), values = {}}
-    for r, row in ipairs(rows) do columns[c].values[r] = row[c] end
-  end
-  return result.new {columns = columns, count = #rows, n_axes = n_axes or 0, positions = {}}
 end
 
 result.Result = Result

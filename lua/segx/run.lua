@@ -29,8 +29,6 @@ local function read_file(path)
   return text
 end
 
-run.read_file = read_file
-
 --- The manifest of a run folder, or nil.
 function run.manifest(path)
   local text = read_file(path .. "/manifest.json")

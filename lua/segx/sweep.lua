@@ -545,7 +545,7 @@ local function result_of(self, grid, stats)
       local function losses(t)
         return t and function(r) return grid:row(self.place[t], r) end
       end
-      made.lo, made.hi, made.note = rank.intervals {kind = column.rank.kind, count = count,
+      made.lo, made.hi, made.note = rank.intervals {kind = column.rank.kind, count = count, values = lists[c],
         metric = image_metric(self, column.rank.metric), options = self.intervals,
         losses = losses(column.tensor), minus = losses(column.minus)}
     end

@@ -85,12 +85,12 @@ test "csv and jsonl are read back: numbers, texts, NaN, ends of intervals" (func
   local r = some()
   local path = T.tmp "r.csv"
   r:csv(path)
-  local back = result.read(path, 2)
+  local back = segx.read_results(path, {n_axes = 2})
   eq(back:names(), {"g", "scheme", "value", "tau(iou)", "tau(iou).lo", "tau(iou).hi"})
   for _, name in ipairs(back:names()) do eq(back:column(name), r:column(name), name) end
   eq(back:csv(), r:csv())
   r:jsonl(path)
-  back = result.read(path)
+  back = segx.read_results(path)
   for _, name in ipairs(back:names()) do eq(back:column(name), r:column(name), name) end
   eq(back:jsonl(), r:jsonl())
 end)
@@ -100,7 +100,7 @@ test "awkward cells in csv" (function()
     {name = "v", values = {inf, -inf, 0.1 + 0.2, 5e-324, -0.0}}})
   local path = T.tmp "awkward.csv"
   r:csv(path)
-  local back = result.read(path)
+  local back = segx.read_results(path)
   eq(back:names(), {"a,b", "v"})
   eq({back:column "a,b", back:column "v"}, {r:column "a,b", r:column "v"})
   eq(math.type(back:column "v"[3]), "float")
@@ -108,12 +108,12 @@ end)
 
 test "files that are no results" (function()
   local path = T.tmp "broken"
-  throws("No such file", result.read, "/nonexistent/x.csv")
+  throws("No such file", segx.read_results, "/nonexistent/x.csv")
   local function broken(text)
     local f <close> = assert(io.open(path, "wb"))
     f:write(text)
     f:close()
-    throws("is not a row of results", result.read, path)
+    throws("is not a row of results", segx.read_results, path)
   end
   broken 'a,b\n1,2\n3\n'
   broken 'a,b\n1,"2\n'
