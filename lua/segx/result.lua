@@ -42,14 +42,14 @@ end
 function result.new(o)
   local r = {columns = o.columns, by_name = index_names(o.columns), n_axes = o.n_axes, positions = o.positions,
     loss = o.loss, losses = o.losses, reasons = o.reasons, stats = o.stats, streamed = o.streamed,
-    index = pages.list(o.count, function(i) return i end), shown = 20}
+    index = pages.list(o.count, function(i) return i end), whole = true, shown = 20}
   return setmetatable(r, Result)
 end
 
 local function derive(r, index, shown)
   local copy = {}
   for k, v in pairs(r) do copy[k] = v end
-  copy.index, copy.shown = index, shown or r.shown
+  copy.index, copy.whole, copy.shown = index, index == r.index and r.whole, shown or r.shown
   return setmetatable(copy, Result)
 end
 
@@ -246,17 +246,20 @@ local function ordered(r, column, descending)
 end
 
 --- The best k of what is offered, without holding the rest: a list, best first, equal ones in the order
---- of their coming; and offer(number, item). Most do not get in: for k far below the number of offers.
+--- of their coming; and offer(number, item), which gives the last number that is in. Most do not
+--- get in: for k far below the number of offers.
 function result.best_of(k, descending)
   local keys, items = {}, {}
   return items, function(v, item)
     local n = #items
-    if k < 1 or n == k and not comes_first(v, keys[n], descending) then return end
-    local at = n + 1
-    while at > 1 and comes_first(v, keys[at - 1], descending) do at = at - 1 end
-    table.insert(keys, at, v)
-    table.insert(items, at, item)
-    keys[k + 1], items[k + 1] = nil, nil
+    if n < k or k > 0 and comes_first(v, keys[n], descending) then
+      local at = n + 1
+      while at > 1 and comes_first(v, keys[at - 1], descending) do at = at - 1 end
+      table.insert(keys, at, v)
+      table.insert(items, at, item)
+      keys[k + 1], items[k + 1] = nil, nil
+    end
+    return keys[#keys]
   end
 end
 
@@ -265,7 +268,20 @@ local function first_places(r, k, column, descending)
     return table.move(ordered(r, column, descending), 1, k, 1, {})
   end
   local values, places, offer = values_of(r, column), result.best_of(k, descending)
-  for i, row in ipairs(r.index) do offer(values[row], i) end
+  if not r.whole or k < 1 then
+    for i, row in ipairs(r.index) do offer(values[row], i) end
+    return places
+  end
+  -- Of many rows most are passed over here.
+  local n, worst = 0, nil
+  for first, part in pages.parts(values) do
+    for i = 1, #part do
+      local v = part[i]
+      if n < k or worst ~= worst or (descending and v > worst or not descending and v < worst) then
+        worst, n = offer(v, first + i - 1), n + 1
+      end
+    end
+  end
   return places
 end
 

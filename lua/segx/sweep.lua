@@ -314,13 +314,27 @@ end
 
 -- -- Rows -----------------------------------------------------------------------------------------
 
--- Every axis' position in the rows, as lists that compute what is read; the last axis is the fastest.
-local function positions_of(axes, count)
-  local positions, every = {}, count
+-- What every axis has in the rows, as lists that compute what is read; the last axis is the fastest.
+-- list(axis, items): of a list by position the item of each row.
+local function along(axes, count)
+  local steps, every = {}, count
   for _, a in ipairs(axes) do
     every = every // a.count
-    local step = every
-    positions[a.name] = pages.list(count, function(r) return (r - 1) // step % a.count + 1 end)
+    steps[a] = every
+  end
+  return function(a, items)
+    local step, n = steps[a], a.count
+    return pages.list(count, function(r) return items[(r - 1) // step % n + 1] end)
+  end
+end
+
+-- The positions themselves, by name.
+local function positions_of(axes, count)
+  local positions, list = {}, along(axes, count)
+  for _, a in ipairs(axes) do
+    local numbers = {}
+    for k = 1, a.count do numbers[k] = k end
+    positions[a.name] = list(a, numbers)
   end
   return positions
 end
@@ -362,7 +376,7 @@ end
 
 --- What running would cost, before any of it: {configurations, axes, passes, pass (names of the axes
 --- inside the pass), free (the others), columns, bytes (read by the passes that are left), seconds
---- (about, measured on the dump's first images), refused (rows, where parameters are refused), folder
+--- (about, measured on the dump's first images; of it interval_seconds for results.csv), refused (rows, where parameters are refused), folder
 --- ({cells, found, passes, begun}: what is in `out` already), engine (what core.plan says)}. Prints.
 function Sweep:plan()
   local needs = self:needs()
@@ -386,7 +400,8 @@ function Sweep:plan()
   if p.passes > 0 and core.sample then
     p.seconds = core.sample(self.dump, needs, self.opts) * missing
   end
-  p.seconds = p.seconds + seconds_of_intervals(self)
+  p.interval_seconds = seconds_of_intervals(self)
+  p.seconds = p.seconds + p.interval_seconds
   return setmetatable(p, Plan)
 end
 
@@ -411,6 +426,10 @@ Plan.__tostring = function(p)
   else
     add("no pass over the images, %s", format.about(p.seconds))
   end
+  if p.interval_seconds > 5 and 2 * p.interval_seconds > p.seconds then
+    add("%s of that go to the intervals in results.csv (intervals = false leaves them out)",
+      format.about(p.interval_seconds))
+  end
   if #p.axes > 0 then
     add("inside the pass: %s", #p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
     add("free (arithmetic on kept sums): %s", #p.free > 0 and table.concat(p.free, ", ") or "nothing")
@@ -424,19 +443,16 @@ end
 sweep.instead_of_running = nil
 
 -- Columns of the axes: one per parameter (several for a zip).
-local function axis_columns(axes, positions, count)
-  local columns = {}
+local function axis_columns(axes, count)
+  local columns, list = {}, along(axes, count)
   for _, a in ipairs(axes) do
-    local at = positions[a.name]
     for _, p in ipairs(a.params) do
       local shown, texts = {}, {}
       for k = 1, a.count do
         shown[k] = type(p.values[k]) == "number" and p.values[k] or a.labels[k]
         texts[k] = csv.cell(shown[k])
       end
-      columns[#columns + 1] = {name = p.name,
-        values = pages.list(count, function(r) return shown[at[r]] end),
-        texts = pages.list(count, function(r) return texts[at[r]] end)}
+      columns[#columns + 1] = {name = p.name, values = list(a, shown), texts = list(a, texts)}
     end
   end
   return columns
@@ -502,8 +518,8 @@ local function reason_of(self, positions, lists, bad, r)
   local refused = refusal_of(self, positions, r)
   if refused then return refused end
   for c, column in ipairs(self.columns) do
-    local v = is_number_of_loss(column.name) and lists[c][r] or 0.0
-    if v ~= v or math.abs(v) == math.huge then
+    local v = column.of_loss and lists[c][r] or 0.0
+    if v - v ~= 0 then      -- NaN or infinite
       local image = bad_image(positions, bad, r)
       local name = image and self.image_names[image]
       return ("%s is not finite%s"):format(column.name, image
@@ -521,7 +537,7 @@ end
 local function result_of(self, grid, stats)
   local count = self:count()
   local positions = positions_of(self.axes, count)
-  local columns = axis_columns(self.axes, positions, count)
+  local columns = axis_columns(self.axes, count)
   local n_axes = #columns
   local lists, streamed = pages.columns {
     rows = count, columns = #self.columns, pages = grid and select(2, grid:size()) or 1,
@@ -540,6 +556,7 @@ local function result_of(self, grid, stats)
   }
   self.image_names = names_of_images(self, stats.bad)
   for c, column in ipairs(self.columns) do
+    column.of_loss = is_number_of_loss(column.name)
     local made = {name = column.name, values = lists[c]}
     if column.rank and self.intervals then
       local function losses(t)
