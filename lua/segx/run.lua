@@ -108,10 +108,11 @@ local function report_failed(what, failed, first, reason)
   end
 end
 
---- Looks for failed rows of a result that is in memory.
-function run.note_failed(result)
-  local failed, first = 0, nil
-  for r = 1, not result.streamed and #result or 0 do
+--- Says that rows failed: how many and the first of them, or, where that is nil, what it finds.
+function run.note_failed(result, failed, first)
+  local look = failed == nil
+  failed = failed or 0
+  for r = 1, look and #result or 0 do
     if result.reasons[r] then failed, first = failed + 1, first or r end
   end
   if failed > 0 then

@@ -348,13 +348,13 @@ local function refusal_of(self, positions, r)
   end
 end
 
--- How many rows that is.
+-- How many rows that is, and the first of them.
 local function count_refused(self)
-  local positions, n = positions_of(self.axes, self:count()), 0
+  local positions, n, first = positions_of(self.axes, self:count()), 0, nil
   for r = 1, #self.refused > 0 and self:count() or 0 do
-    if refusal_of(self, positions, r) then n = n + 1 end
+    if refusal_of(self, positions, r) then n, first = n + 1, first or r end
   end
-  return n
+  return n, first
 end
 
 -- -- The plan -------------------------------------------------------------------------------------
@@ -411,7 +411,7 @@ Plan.__tostring = function(p)
   local lines = {("%s configurations%s, %d columns"):format(format.count(p.configurations),
     #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
   local function add(line, ...) lines[#lines + 1] = line:format(...) end
-  if p.refused > 0 then add("%s of them are refused (row.reason says why)", format.count(p.refused)) end
+  if p.refused > 0 then add("refused: %s (row.reason says why)", format.count(p.refused)) end
   if p.folder then
     local begun = p.folder.begun > 0
       and (", and %d of %d images of the next pass"):format(p.folder.begun, p.images) or ""
@@ -591,7 +591,11 @@ function Sweep:run()
   fail_fast(self)
   local function evaluate(opts) return result_of(self, start(self, opts)) end
   local r = self.out and require("segx.run").run(self, self.out, evaluate) or evaluate(self.opts)
-  if not self.out then require("segx.run").note_failed(r) end
+  if not self.out then
+    local failed, first
+    if r.streamed then failed, first = count_refused(self) end    -- values are not all looked at
+    require("segx.run").note_failed(r, failed, first)
+  end
   return r
 end
 

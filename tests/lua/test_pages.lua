@@ -179,6 +179,18 @@ test "rank correlations of rows, and their intervals" (function()
   end
 end)
 
+test "refused rows of a long sweep are failed rows" (function()
+  local loss = L.tversky {alpha = axis("alpha", 0, 1, 400), beta = axis("beta", 0, 1, 800), smooth = 1}
+  local sw = segx.sweep {dump = R, loss = loss}
+  eq(sw:plan().refused, 1)
+  local r = sw:run()
+  ok(r.streamed, "streamed")
+  local first
+  for row in r:first(1):rows() do first = row end
+  ok(first.value ~= first.value and first.reason:find "alpha %+ beta is 0", "the first row")
+  eq(r:top(1, "value"):best().reason, nil)
+end)
+
 test "an interrupt, and memory that fails, between pages" (function()
   local before = big:top(1, "value").columns[6].values[1]
   for n = 1, 200 do
