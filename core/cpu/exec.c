@@ -286,6 +286,23 @@ static char *map_at(const run *r, const ins *in, size_t k, size_t rows)
     return (char *)r->b->map[in->stat] + (k * rows * r->b->image->n_px + r->at) * r->k->size;
 }
 
+static void run_soft_sum(const run *r, const ins *in, size_t k)
+{
+    const sx_soft f = soft_of(r, in, k);
+    const size_t C = r->p->classes;
+    r->k->soft_sum(&f, in->arg[4] ? place_of(r, in, 4, k) : NULL, in->stat == SIZE_MAX ? NULL : r->b->cell + in->stat + k * C,
+                   in->stat2 == SIZE_MAX ? NULL : r->b->cell + in->stat2 + k * C);
+}
+
+static void run_affine(run *r, const ins *in, size_t k)
+{
+    const sx_prog *p = r->p;
+    const sx_src s = {.x = place_of(r, in, 0, k), .type = r->k->size == 4 ? SX_F32 : SX_F64, .c_stride = p->P, .p_stride = 1,
+                      .n_px = r->n, .scale = place_of(r, in, 1, k), .shift = place_of(r, in, 2, k)};
+    r->tgt.ahead = NULL;
+    r->k->tgt(&s, &r->lab, r->n, p->P, place_of(r, in, OWN, k), p->val[in->id].plane ? plane_of(r, in->id, k) : NULL, &r->tgt);
+}
+
 static void run_soft_map(const run *r, const ins *in, size_t k)
 {
     sx_soft f = soft_of(r, in, k);
@@ -328,8 +345,10 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
         run_ew(r, in, k);
         return SX_EOK;
     }
-    if (in->kind == INS_POW_SUMS) {
-        run_pow_sums(r, in, k);
+    if (in->kind == INS_POW_SUMS || in->kind == INS_SOFT_SUM || in->kind == INS_AFFINE_TGT) {
+        if (in->kind == INS_POW_SUMS) run_pow_sums(r, in, k);
+        else if (in->kind == INS_SOFT_SUM) run_soft_sum(r, in, k);
+        else run_affine(r, in, k);
         return SX_EOK;
     }
     void *d = place_of(r, in, OWN, k), *x = place_of(r, in, 0, k);

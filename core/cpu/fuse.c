@@ -5,6 +5,7 @@
  * Gradients: with D = dir(tgt) and p = p(tgt) of one softmax state, v a class vector, r and s without class axis,
  *   a mapped value   [where(valid, .., 0) of]  r D   or   p (v - s)   or the sum of both
  *   csum(v p)
+ *   sums over pixels of such a value, and of it times the logits (how a bias and a temperature change a loss)
  * Sweeps of exponents: sums by label of  r1 b^e, r2 b^e  with one power.
  */
 #include "cpu/tile_impl.h"
@@ -54,6 +55,68 @@ bool sx_fuse_map(const sx_prog *p, sx_id id, soft_form *f)
     }
     if (n->op == SX_OP_add) return term(p, n->arg[0], f) && term(p, n->arg[1], f);
     return term(p, id, f);
+}
+
+/* A sum over pixels of such a value, or of it times the logits. */
+static bool soft_sum(const sx_prog *p, sx_id sum, soft_form *f, bool *by_logits)
+{
+    const sx_node *n = node(p, sum);
+    sx_id e = n->arg[0];
+    *f = (soft_form){0};
+    *by_logits = false;
+    if (n->op != SX_OP_psum || !(node(p, e)->axes & SX_AX_C)) return false;
+    if (is(p, e, SX_OP_mul))
+        for (int i = 0; i < 2; i++)
+            if (is(p, node(p, e)->arg[i], SX_OP_logits)) {
+                *by_logits = true;
+                f->logits = node(p, e)->arg[i];
+                e = node(p, e)->arg[1 - i];
+                break;
+            }
+    n = node(p, e);
+    if (n->op == SX_OP_add) return term(p, n->arg[0], f) && term(p, n->arg[1], f);
+    return term(p, e, f);
+}
+
+static bool same_form(const soft_form *a, const soft_form *b)
+{
+    return a->tgt == b->tgt && a->row == b->row && a->vec == b->vec && a->sub == b->sub;
+}
+
+bool sx_fuse_sum(const sx_prog *p, const sx_id *sum, size_t n, size_t first, soft_form *f)
+{
+    bool by_logits;
+    if (!soft_sum(p, sum[first], f, &by_logits)) return false;
+    f->plain = by_logits ? SIZE_MAX : first;
+    f->times = by_logits ? first : SIZE_MAX;
+    for (size_t i = first + 1; i < n; i++) {
+        soft_form other;
+        bool other_logits;
+        if (!soft_sum(p, sum[i], &other, &other_logits) || other_logits == by_logits || !same_form(f, &other) ||
+            ((node(p, sum[i])->axes ^ node(p, sum[first])->axes) & SX_SWEEP_MASK))
+            continue;
+        if (other_logits) f->logits = other.logits;
+        *(other_logits ? &f->times : &f->plain) = i;
+        break;
+    }
+    return true;
+}
+
+bool sx_fuse_affine(const sx_prog *p, sx_id tgt, sx_id *logits, sx_id *scale, sx_id *shift)
+{
+    const sx_node *n = node(p, node(p, tgt)->arg[0]);
+    if (n->op != SX_OP_add) return false;
+    for (int i = 0; i < 2; i++) {
+        const sx_node *m = node(p, n->arg[i]);
+        if (m->op != SX_OP_mul) continue;
+        *shift = n->arg[1 - i];
+        for (int j = 0; j < 2; j++) {
+            *logits = m->arg[j];
+            *scale = m->arg[1 - j];
+            if (is(p, *logits, SX_OP_logits) && pixel_or_class(p, *scale) == 0 && pixel_or_class(p, *shift) == SX_AX_C) return true;
+        }
+    }
+    return false;
 }
 
 /* A sum by label of r b^e: fills what it finds. */

@@ -52,6 +52,7 @@ typedef struct sx_src {
     size_t c_stride, p_stride;
     size_t n_px;               /* pixels that may be read; the rest of the row is taken as 0 */
     size_t channels;           /* of the plane, to fetch rows early; 0: they are in the cache */
+    const void *scale, *shift; /* of the arithmetic's type: every number times scale[0], plus shift[channel]; NULL: as they are */
 } sx_src;
 
 /* Rows of the target-out state, P apart, with m' the largest logit but the label's, S the sum of exp(x - m') without the
@@ -95,6 +96,8 @@ typedef struct sx_kernels {
     void (*soft_map)(const sx_soft *f, void *d, size_t c_stride);   /* past the caches where it can: then call settle */
     void (*settle)(void);      /* before other threads read it */
     void (*soft_dot)(const sx_soft *f, void *d);
+    /* Sums over pixels by channel, alone and times the plane x; either may be NULL. */
+    void (*soft_sum)(const sx_soft *f, const void *x, double *plain, double *times);
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
     void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
     void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);

@@ -28,7 +28,7 @@ static void mark(sx_prog *p, sx_id id, uint8_t *need);
 
 static void mark_form(sx_prog *p, const soft_form *f, uint8_t *need)
 {
-    const sx_id list[INS_ARGS] = {f->tgt, f->row, f->vec, f->sub};
+    const sx_id list[INS_ARGS] = {f->tgt, f->row, f->vec, f->sub, f->logits};
     for (int i = 0; i < INS_ARGS; i++)
         if (list[i]) mark(p, list[i], need);
 }
@@ -45,6 +45,11 @@ static void mark(sx_prog *p, sx_id id, uint8_t *need)
         return;
     }
     int args = n->n_arg;
+    sx_id affine[3];
+    if (n->op == SX_OP_tgt && sx_fuse_affine(p, id, &affine[0], &affine[1], &affine[2])) {
+        for (int i = 0; i < 3; i++) mark(p, affine[i], need);
+        return;
+    }
     if (n->op == SX_OP_tgt) args = sx_tgt_direct(p, n) ? 0 : 1;   /* reads labels, and mostly logits, by itself */
     for (int i = 0; i < args; i++) mark(p, n->arg[i], need);
 }
@@ -52,6 +57,11 @@ static void mark(sx_prog *p, sx_id id, uint8_t *need)
 static void mark_sum(sx_prog *p, const sx_id *sum, size_t n, size_t i, uint8_t *need)
 {
     pow_form f;
+    soft_form s;
+    if (sx_fuse_sum(p, sum, n, i, &s)) {
+        mark_form(p, &s, need);
+        return;
+    }
     if (!sx_fuse_pow(p, sum, n, i, &f)) {
         mark(p, node(p, sum[i])->arg[0], need);
         return;
@@ -142,7 +152,7 @@ static void want_plane(sx_prog *p, sx_id tgt, sx_id user)
 static ins soft_ins(sx_prog *p, ins_kind kind, sx_id id, const soft_form *f)
 {
     want_plane(p, f->tgt, 0);
-    return (ins){.kind = kind, .id = id, .arg = {f->tgt, f->row, f->vec, f->sub}, .masked = f->masked};
+    return (ins){.kind = kind, .id = id, .arg = {f->tgt, f->row, f->vec, f->sub, f->logits}, .masked = f->masked};
 }
 
 static sx_err add_ins(sx_prog *p, group *gr, const ins *in, sx_error *er)
@@ -173,9 +183,16 @@ static sx_err emit_sums(sx_prog *p, group *gr, const sx_id *sum, size_t n_sum, s
     for (size_t i = 0; i < n_sum; i++) {
         const sx_id a = node(p, sum[i])->arg[0];
         pow_form f;
+        soft_form s;
         if (sweeps(p, a) != gr->axes || p->with[i]) continue;
         ins in = {.op = (sx_op)node(p, sum[i])->op, .id = sum[i], .arg = {a}, .stat = p->stat_off[i]};
-        if (sx_fuse_pow(p, sum, n_sum, i, &f)) {
+        if (sx_fuse_sum(p, sum, n_sum, i, &s)) {
+            in = soft_ins(p, INS_SOFT_SUM, sum[i], &s);
+            in.stat = s.plain == SIZE_MAX ? SIZE_MAX : p->stat_off[s.plain];
+            in.stat2 = s.times == SIZE_MAX ? SIZE_MAX : p->stat_off[s.times];
+            if (s.plain != SIZE_MAX) p->with[s.plain] = true;
+            if (s.times != SIZE_MAX) p->with[s.times] = true;
+        } else if (sx_fuse_pow(p, sum, n_sum, i, &f)) {
             in = (ins){.kind = INS_POW_SUMS, .op = SX_OP_powb, .id = sum[i], .arg = {f.basis, f.exponent, f.row[0], f.row[1]},
                        .stat = p->stat_off[i]};
             if (f.n == 2) {
@@ -210,6 +227,7 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             if (nd->op == SX_OP_p || nd->op == SX_OP_dir) want_plane(p, nd->arg[0], id);
             soft_form f;
             if (sx_fuse_dot(p, id, &f)) in = soft_ins(p, INS_SOFT_DOT, id, &f);
+            if (nd->op == SX_OP_tgt && sx_fuse_affine(p, id, &in.arg[0], &in.arg[1], &in.arg[2])) in.kind = INS_AFFINE_TGT;
             if (add_ins(p, gr, &in, er)) return SX_EMEMORY;
         }
         if (emit_sums(p, gr, sum, n_sum, er)) return SX_EMEMORY;

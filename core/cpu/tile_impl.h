@@ -23,6 +23,8 @@ typedef struct val {
 typedef struct soft_form {
     sx_id tgt, row, vec, sub;
     bool masked;               /* 0 at pixels that do not count */
+    sx_id logits;              /* of sums: the leaf, when it is a factor */
+    size_t plain, times;       /* numbers of the sums without and with it; SIZE_MAX: there is none */
 } soft_form;
 
 /* Sums by label of row[i] basis^exponent; sum: their numbers in the list of sums. */
@@ -31,16 +33,18 @@ typedef struct pow_form {
     size_t sum[2], n;
 } pow_form;
 
-typedef enum ins_kind { INS_OP, INS_MAP, INS_SOFT_MAP, INS_SOFT_DOT, INS_POW_SUMS } ins_kind;
-enum { INS_ARGS = 4, OWN = INS_ARGS };
+typedef enum ins_kind { INS_OP, INS_MAP, INS_SOFT_MAP, INS_SOFT_DOT, INS_SOFT_SUM, INS_POW_SUMS, INS_AFFINE_TGT } ins_kind;
+enum { INS_ARGS = 5, OWN = INS_ARGS };
 
 typedef struct ins {
     ins_kind kind;
     sx_op op;                  /* INS_OP */
     sx_id id;                  /* the node; of maps, what is mapped */
-    sx_id arg[INS_ARGS];       /* INS_MAP: the value; INS_SOFT_*: tgt, row, vec, sub; INS_POW_SUMS: basis, exponent, rows */
+    /* INS_MAP: the value; INS_SOFT_*: tgt, row, vec, sub, logits; INS_POW_SUMS: basis, exponent, rows; INS_AFFINE_TGT: logits,
+     * scale, shift */
+    sx_id arg[INS_ARGS];
     bool masked;               /* INS_SOFT_MAP */
-    size_t stat, stat2;        /* sums: offset of the first combination in the cell; maps: number of the map */
+    size_t stat, stat2;        /* sums: offset of the first combination in the cell, SIZE_MAX: none; maps: number of the map */
     const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
     /* resolved once, since rows are short: places and steps in bytes */
     size_t off[INS_ARGS + 1], step[3];  /* step: from class to class */
@@ -82,6 +86,10 @@ size_t sx_prog_combos(const sx_prog *p, sx_axes sweeps);
 
 bool sx_fuse_map(const sx_prog *p, sx_id id, soft_form *f);
 bool sx_fuse_dot(const sx_prog *p, sx_id id, soft_form *f);
+/* Sums of a form, alone and times the logits: of those from `first` on two may share an instruction. */
+bool sx_fuse_sum(const sx_prog *p, const sx_id *sum, size_t n, size_t first, soft_form *f);
+/* The state of scale * logits + shift, neither of which knows pixels. */
+bool sx_fuse_affine(const sx_prog *p, sx_id tgt, sx_id *logits, sx_id *scale, sx_id *shift);
 /* Which of the sums from `first` on share its power: how many, at most two; 0: it is no such sum. */
 size_t sx_fuse_pow(const sx_prog *p, const sx_id *sum, size_t n, size_t first, pow_form *f);
 

@@ -390,6 +390,23 @@ static sx_id by_class(sx_graph *g, const term *t, sx_id like, sx_error *er)
     return s ? times(g, t->by, s, er) : 0;
 }
 
+/* A product with a class axis in one shape: what no class knows, times planes, times the logits themselves; so that sums of g and
+ * of g x share g (gradients by a bias and by a temperature). */
+static sx_id plane_product(sx_graph *g, sx_id e, sx_error *er)
+{
+    product p = {.n = 0}, rows = {.n = 0};
+    if (!factors(g, e, &p, er)) return 0;
+    sx_id all = 0, planes = 0, last = 0;
+    for (int i = 0; i < p.n; i++) {
+        sx_id *to = is(g, p.f[i], SX_OP_logits) ? &last : &planes;
+        if (!has(g, p.f[i], SX_AX_C)) rows.f[rows.n++] = p.f[i];
+        else if (!(*to = times(g, *to, p.f[i], er))) return 0;
+    }
+    if (rows.n && !(all = rest(g, &rows, er))) return 0;
+    all = times(g, times(g, all, planes, er), last, er);
+    return all && p.negative ? sx_make1(g, SX_OP_neg, all, er) : all;
+}
+
 static sx_id psum_term(sx_graph *g, const term *t, sx_id like, sx_error *er)
 {
     if (t->onehot) {                              /* sum over pixels of onehot * f = sum of f at the label, by class */
@@ -407,6 +424,7 @@ static sx_id psum_term(sx_graph *g, const term *t, sx_id like, sx_error *er)
                                get(g, like)->classes, 0, NULL, er), er);
             f = w ? times(g, f, w, er) : 0;
         }
+        f = f ? plane_product(g, f, er) : 0;
         s = f ? raw(g, SX_OP_psum, f, 0, 0, 0, er) : 0;
     } else if (is(g, t->core, SX_OP_csum) && !t->by && has(g, t->core, SX_AX_P)) {
         s = sx_make1(g, SX_OP_psum, get(g, t->core)->arg[0], er);
