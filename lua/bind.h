@@ -131,6 +131,13 @@ void sxl_open_reduce(lua_State *L, int methods); /* as sxl_open_dense */
 /* -- bind_grad.c ------------------------------------------------------------------------------- */
 
 void sxl_open_grad(lua_State *L); /* functions into the module table on top */
+/* precision, threads, mem of the table at idx, else of the program, and the pool. */
+struct sx_run_opts;
+void sxl_read_run(lua_State *L, int idx, struct sx_run_opts *o);
+
+/* -- bind_fit.c -------------------------------------------------------------------------------- */
+
+void sxl_open_fit(lua_State *L); /* functions into the module table on top */
 
 /* -- bind_stats.c ------------------------------------------------------------------------------ */
 
@@ -160,6 +167,7 @@ sx_axes sxl_dense_axes(lua_State *L, int idx, const char *who);
 
 void sxl_open_dump(lua_State *L);
 sxl_dump *sxl_check_dump(lua_State *L, int idx); /* misuse unless an open dump */
+sxl_dump *sxl_push_dump(lua_State *L);           /* closed, with a number of its own */
 
 /* -- bind_eval.c ------------------------------------------------------------------------------- */
 

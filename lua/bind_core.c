@@ -745,6 +745,7 @@ int luaopen_segx_core(lua_State *L)
     sxl_open_eval(L);
     sxl_open_keep(L);
     sxl_open_grad(L);
+    sxl_open_fit(L);
     sxl_open_stats(L);
     sxl_open_graph(L);
     lua_getfield(L, -1, "Tensor");

@@ -15,7 +15,7 @@
 /* -- The userdata ------------------------------------------------------------------------------ */
 
 /* A closed dump with a number of its own: pushed. */
-static sxl_dump *push_dump(lua_State *L)
+sxl_dump *sxl_push_dump(lua_State *L)
 {
     sxl_session *s = sxl_get_session(L);
     sxl_dump *d = lua_newuserdatauv(L, sizeof *d, 1);
@@ -152,7 +152,7 @@ static int core_open(lua_State *L)
     } else if (!lua_isnil(L, 2)) {
         sxl_misuse(L, NULL, "open: options: a table expected, got %s", luaL_typename(L, 2));
     }
-    sxl_dump *d = push_dump(L);
+    sxl_dump *d = sxl_push_dump(L);
     if (sx_dump_open(lua_tostring(L, 1), &o, &d->d, &er)) {
         d->d = NULL;
         sxl_raise(L, &er);
@@ -262,7 +262,7 @@ static int core_memory(lua_State *L)
     lua_rawseti(L, anchor, 1);
     const void *labels = push_typed(L, y, yt, "memory: labels");
     lua_rawseti(L, anchor, 2);
-    sxl_dump *d = push_dump(L);
+    sxl_dump *d = sxl_push_dump(L);
     int self = lua_gettop(L);
     lua_pushvalue(L, anchor);
     lua_setiuservalue(L, self, 1);
@@ -327,7 +327,7 @@ static int core_synthetic(lua_State *L)
         if (type == SX_F32) ((float *)x)[i] = (float)v;
         else ((uint16_t *)x)[i] = sx_float_to_half((float)v);
     }
-    sxl_dump *d = push_dump(L);
+    sxl_dump *d = sxl_push_dump(L);
     lua_pushvalue(L, 2);
     lua_setiuservalue(L, -2, 1);
     if (sx_dump_memory("synthetic", x, type, y, SX_U8, n, C, dims, 2, &o, &d->d, &er)) {

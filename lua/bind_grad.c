@@ -85,7 +85,7 @@ static void push_setting(lua_State *L, int idx, const char *name)
     sxl_push_option(L, name);
 }
 
-static void read_run(lua_State *L, int idx, sx_run_opts *o)
+void sxl_read_run(lua_State *L, int idx, sx_run_opts *o)
 {
     int threads = 0;
     memset(o, 0, sizeof *o);
@@ -93,12 +93,12 @@ static void read_run(lua_State *L, int idx, sx_run_opts *o)
     push_setting(L, idx, "precision");
     const char *p = lua_tostring(L, -1);
     if (!lua_isnil(L, -1) && (!p || (strcmp(p, "single") != 0 && strcmp(p, "double") != 0)))
-        sxl_misuse(L, NULL, "write: precision: \"single\" or \"double\"");
+        sxl_misuse(L, NULL, "precision: \"single\" or \"double\"");
     o->use_double = p && p[0] == 'd';
     push_setting(L, idx, "mem");
-    if (!lua_isnil(L, -1)) o->mem = (size_t)sxl_integer(L, -1, "write: mem", 0, INT64_MAX);
+    if (!lua_isnil(L, -1)) o->mem = (size_t)sxl_integer(L, -1, "mem", 0, INT64_MAX);
     if (sxl_field(L, idx, "threads"))
-        threads = (int)sxl_integer(L, -1, "write: threads", 0, 4096);
+        threads = (int)sxl_integer(L, -1, "threads", 0, 4096);
     lua_pop(L, 3);
     o->pool = sxl_get_pool(L, threads);
 }
@@ -155,7 +155,7 @@ static int core_write_planes(lua_State *L)
             sxl_misuse(L, NULL, "write: value: a lazy tensor that is one number expected");
         out[1] = v->id;
     }
-    read_run(L, 4, &run);
+    sxl_read_run(L, 4, &run);
 
     sxl_session *s = sxl_get_session(L);
     sxl_box *plan = sxl_push_box(L, free_plan), *result = sxl_push_box(L, free_result);

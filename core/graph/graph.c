@@ -214,6 +214,26 @@ sx_id sx_data(sx_graph *g, sx_axes axes, uint32_t classes, const double *v, size
     return sx_graph_intern(g, &node, er);
 }
 
+sx_id sx_variable(sx_graph *g, sx_axes axes, uint32_t classes, const char *name, sx_error *er)
+{
+    size_t n = sx_axes_count(g, axes);
+    if (axes & SX_AX_C) n *= classes;
+    sx_node node = {.op = SX_OP_data, .axes = axes, .n_data = n, .name = name, .attr = 1};
+    if (axes & (SX_AX_C | SX_AX_L)) node.classes = classes;
+    double *zero = sx_calloc(n + 1, sizeof *zero);
+    if (!zero) return sx_nomem(er), 0;
+    node.data = zero;
+    sx_id id = sx_graph_intern(g, &node, er);
+    sx_free(zero);
+    return id;
+}
+
+void sx_variable_set(sx_graph *g, sx_id variable, const double *v)
+{
+    const sx_node *n = g->node[variable];
+    memcpy((double *)(uintptr_t)n->data, v, n->n_data * sizeof *v);   /* ours: the arena's copy */
+}
+
 sx_id sx_const(sx_graph *g, double v, sx_error *er) { return sx_data(g, 0, 0, &v, 1, NULL, er); }
 
 sx_id sx_leaf(sx_graph *g, sx_op op, uint32_t dump, uint32_t classes, int64_t attr, const char *name, sx_error *er)

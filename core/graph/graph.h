@@ -75,7 +75,7 @@ typedef struct sx_node {
     sx_id arg[3];
     uint32_t dump;       /* slot of the dump it reads, 0 = none */
     uint32_t classes;    /* size of its class (and label) axis where known, else 0 */
-    int64_t attr;        /* field: index; first, bsum: B; */
+    int64_t attr;        /* field: index; first, bsum: B; data: 1 = variable */
     const double *data;  /* data: [sweep][L][C] values; sweep: at most one axis */
     size_t n_data;
     const char *name;    /* data on a sweep axis: the parameter's name; field: its name; else NULL */
@@ -107,6 +107,9 @@ size_t sx_axes_count(const sx_graph *g, sx_axes sweeps);  /* product of the coun
 sx_id sx_const(sx_graph *g, double v, sx_error *er);
 /* axes: subset of {C, L} plus at most one sweep axis; values in the order [sweep][L][C]. */
 sx_id sx_data(sx_graph *g, sx_axes axes, uint32_t classes, const double *v, size_t n, const char *name, sx_error *er);
+/* Numbers that change between runs of a plan: nobody looks at them while planning. The name is its own. Starts with zeros. */
+sx_id sx_variable(sx_graph *g, sx_axes axes, uint32_t classes, const char *name, sx_error *er);
+void sx_variable_set(sx_graph *g, sx_id variable, const double *v);
 sx_id sx_leaf(sx_graph *g, sx_op op, uint32_t dump, uint32_t classes, int64_t attr, const char *name, sx_error *er);
 
 /* -- Building: rewrites included ----------------------------------------------------------------- */

@@ -20,6 +20,7 @@ static const double *known(sx_plan *p, sx_id id)
     const sx_node *n = node(p, id);
     sx_error er;
     if (p->known[id] || n->dump || n->axes & (SX_AX_N | SX_AX_P)) return p->known[id];
+    if (n->op == SX_OP_data && n->attr) return NULL;               /* a variable */
     if (sx_value_len(p->g, p->classes, NULL, id) > KNOWN_MOST) return NULL;
     for (int i = 0; i < n->n_arg; i++)
         if (!known(p, n->arg[i])) return NULL;

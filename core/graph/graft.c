@@ -1,0 +1,63 @@
+/* graft.c: ids are in topological order, so one walk upwards copies everything that is needed after its arguments. */
+#include "graph/graft.h"
+
+#include <string.h>
+
+static void mark(const sx_graph *g, sx_id id, uint8_t *need)
+{
+    if (need[id]) return;
+    need[id] = 1;
+    const sx_node *n = sx_node_get(g, id);
+    for (int i = 0; i < n->n_arg; i++) mark(g, n->arg[i], need);
+}
+
+/* Numbers along sweep axes: those of each configuration. */
+static sx_id numbers(const sx_graft *g, const sx_node *n, sx_error *er)
+{
+    const int axes = sx_graph_axes(g->from);
+    const sx_axes sweeps = n->axes & SX_SWEEP_MASK;
+    if (!sweeps) return sx_data(g->to, n->axes, n->classes, n->data, n->n_data, n->name, er);
+    const size_t len = n->n_data / sx_axes_count(g->from, sweeps);
+    double *v = sx_malloc((g->count * len + 1) * sizeof *v);
+    if (!v) return sx_nomem(er), 0;
+    for (size_t k = 0; k < g->count; k++) {
+        size_t at = 0;
+        for (int a = 0; a < axes; a++)
+            if (sweeps & SX_AX_SWEEP(a)) at = at * sx_graph_axis_get(g->from, a)->count + g->place[k * (size_t)axes + (size_t)a];
+        memcpy(v + k * len, n->data + at * len, len * sizeof *v);
+    }
+    sx_id id = sx_data(g->to, (n->axes & ~SX_SWEEP_MASK) | SX_AX_SWEEP(g->axis), n->classes, v, g->count * len, n->name, er);
+    sx_free(v);
+    return id;
+}
+
+static sx_id copy(const sx_graft *g, sx_id id, const sx_id *there, sx_error *er)
+{
+    const sx_node *n = sx_node_get(g->from, id);
+    if (n->op == SX_OP_data) return numbers(g, n, er);
+    if (n->op == SX_OP_logits && g->logits) return g->logits;
+    if (sx_op_class((sx_op)n->op) == SX_CL_LEAF)
+        return sx_leaf(g->to, (sx_op)n->op, n->dump ? g->dump : 0, n->classes, n->attr, n->name, er);
+    sx_id arg[3] = {0, 0, 0};
+    for (int i = 0; i < n->n_arg; i++) arg[i] = there[n->arg[i]];
+    return sx_make(g->to, (sx_op)n->op, arg[0], arg[1], arg[2], n->attr, er);
+}
+
+sx_err sx_graft_nodes(const sx_graft *g, const sx_id *id, size_t n, sx_id *out, sx_error *er)
+{
+    const size_t size = sx_graph_size(g->from) + 1;
+    uint8_t *need = sx_calloc(size, 1);
+    sx_id *there = sx_calloc(size, sizeof *there);
+    sx_error own = {0};
+    sx_err e = need && there ? SX_EOK : sx_nomem(er);
+    for (size_t i = 0; !e && i < n; i++) mark(g->from, id[i], need);
+    for (sx_id i = 1; !e && i < size; i++)
+        if (need[i] && !(there[i] = copy(g, i, there, &own))) {
+            e = own.code ? own.code : SX_EBUG;
+            if (er) *er = own;
+        }
+    for (size_t i = 0; !e && i < n; i++) out[i] = there[id[i]];
+    sx_free(need);
+    sx_free(there);
+    return e;
+}
