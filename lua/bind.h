@@ -142,6 +142,9 @@ void sxl_open_fit(lua_State *L); /* functions into the module table on top */
 /* -- bind_stats.c ------------------------------------------------------------------------------ */
 
 void sxl_open_stats(lua_State *L); /* the table `stats` of the module table on top */
+/* Options common to all intervals, of the table at 1: groups, resamples, seed, level, bca; n items. */
+struct sx_boot;
+void sxl_read_boot(lua_State *L, size_t n, struct sx_boot *b);
 
 /* -- bind_graph.c ------------------------------------------------------------------------------ */
 

@@ -418,6 +418,28 @@ static size_t image_argument(lua_State *L, const sxl_dump *d, const char *who)
     return (size_t)sxl_integer(L, 2, who, 1, (int64_t)sx_dump_get_info(d->d)->n) - 1;
 }
 
+/* d:per_image(name): the values of a further data set of the file with one number or text per image, a list; nil where the file has
+ * none of that name. */
+static int dump_per_image(lua_State *L)
+{
+    sx_error er;
+    lua_settop(L, 2);
+    sx_dump *d = sxl_check_dump(L, 1)->d;
+    const char *name = luaL_checkstring(L, 2), *const *text;
+    const size_t n = sx_dump_get_info(d)->n;
+    double *v = sxl_push_scratch(L, n, sizeof *v);
+    bool there;
+    if (sx_dump_per_image(d, name, v, &text, &there, &er)) sxl_raise(L, &er);
+    if (!there) return 0;
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        if (text) lua_pushstring(L, text[i]);
+        else lua_pushnumber(L, v[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
 /* d:dims([i]): sizes of image i; without i, those that all images share, or nil. */
 static int dump_dims(lua_State *L)
 {
@@ -708,6 +730,7 @@ void sxl_open_dump(lua_State *L)
     };
     static const luaL_Reg methods[] = {
         {"info",       dump_info      },
+        {"per_image",  dump_per_image },
         {"dims",       dump_dims      },
         {"image_name", dump_image_name},
         {"close",      dump_close     },

@@ -4,6 +4,8 @@
 #include "bind.h"
 #include "fit/fit.h"
 #include "fit/sample.h"
+#include "fit/score.h"
+#include "fit/tune.h"
 
 /* -- Samples ----------------------------------------------------------------------------------- */
 
@@ -257,12 +259,228 @@ static int core_fit(lua_State *L)
     return 1;
 }
 
+/* -- Scores ------------------------------------------------------------------------------------ */
+
+#define SCORES "segx.Scores"
+
+typedef struct scores {
+    size_t configurations, images, classes;
+    uint32_t counts[];
+} scores;
+
+static const char *const metric_names[] = {"iou", "dice", "precision", "recall", "accuracy", NULL};
+
+/* theta: list by fold of a list by configuration of {t, b...}; pushed scratch. */
+static double *push_theta(lua_State *L, int idx, size_t folds, size_t count, size_t classes)
+{
+    double *theta = sxl_push_scratch(L, folds * count * (1 + classes), sizeof *theta), *to = theta;
+    for (size_t f = 0; f < folds; f++) {
+        lua_geti(L, idx, (lua_Integer)f + 1);
+        for (size_t k = 0; k < count; k++) {
+            lua_geti(L, -1, (lua_Integer)k + 1);
+            for (size_t c = 0; c <= classes; c++, to++) {
+                lua_geti(L, -1, (lua_Integer)c + 1);
+                *to = luaL_checknumber(L, -1);
+                lua_pop(L, 1);
+            }
+            lua_pop(L, 1);
+        }
+        lua_pop(L, 1);
+    }
+    return theta;
+}
+
+/* core.score(d, {images =, folds = {number by image of the list}, theta = {[fold] = {[configuration] = {t, b1, b2 ...}}}, precision =,
+ * threads =}) -> Scores: what the arg-max of t * logits + b of the image's fold gets right. */
+static int core_score(lua_State *L)
+{
+    static const char *const known[] = {"images", "folds", "theta", "precision", "threads", "mem", NULL};
+    sx_run_opts run;
+    sx_error er;
+    lua_settop(L, 2);
+    luaL_checkstack(L, 40, NULL);
+    sxl_dump *d = sxl_check_dump(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    sxl_check_keys(L, 2, "score", known);
+    sxl_read_run(L, 2, &run);
+    const sx_dump_info *info = sx_dump_get_info(d->d);
+    sx_score s = {.isa = run.isa, .use_double = run.use_double};
+    sxl_field(L, 2, "images");
+    s.image = push_images(L, lua_gettop(L), info->n, &s.n);
+    sxl_field(L, 2, "theta");
+    const int theta = lua_gettop(L);
+    luaL_checktype(L, theta, LUA_TTABLE);
+    s.folds = (size_t)luaL_len(L, theta);
+    lua_geti(L, theta, 1);
+    s.count = lua_istable(L, -1) ? (size_t)luaL_len(L, -1) : 0;
+    if (!s.count) sxl_misuse(L, NULL, "score: theta: parameters of at least one configuration expected");
+    s.theta = push_theta(L, theta, s.folds, s.count, info->classes);
+    uint32_t *fold = sxl_push_scratch(L, s.n, sizeof *fold);
+    sxl_field(L, 2, "folds");
+    for (size_t i = 0; i < s.n; i++) {
+        lua_geti(L, -1, (lua_Integer)i + 1);
+        fold[i] = (uint32_t)sxl_integer(L, -1, "score: folds", 1, (int64_t)s.folds) - 1;
+        lua_pop(L, 1);
+    }
+    s.fold = fold;
+    scores *out = lua_newuserdatauv(L, sizeof *out + s.count * s.n * SX_COUNTS * info->classes * sizeof *out->counts, 0);
+    *out = (scores){s.count, s.n, info->classes};
+    luaL_setmetatable(L, SCORES);
+    s.counts = out->counts;
+    sxl_session *session = sxl_get_session(L);
+    session->running++;
+    d->busy++;
+    sx_err e = sx_score_run(d->d, &s, run.pool, &er);   /* calls no Lua */
+    d->busy--;
+    session->running--;
+    if (e) sxl_raise(L, &er);
+    return 1;
+}
+
+/* Metric and class (from 1; nil: the mean over classes) at these stack positions. */
+static sx_overlap overlap_of(lua_State *L, const scores *s, int metric, int class)
+{
+    sx_overlap o = {s->counts, s->configurations, s->images, s->classes, SX_IOU, SX_MEAN};
+    o.metric = (sx_metric)luaL_checkoption(L, metric, NULL, metric_names);
+    if (!lua_isnoneornil(L, class)) o.of = (size_t)sxl_integer(L, class, "class", 1, (int64_t)s->classes) - 1;
+    return o;
+}
+
+/* s:values(metric, class) -> list by configuration. */
+static int scores_values(lua_State *L)
+{
+    const scores *s = luaL_checkudata(L, 1, SCORES);
+    const sx_overlap o = overlap_of(L, s, 2, 3);
+    lua_createtable(L, (int)s->configurations, 0);
+    for (size_t k = 0; k < s->configurations; k++) {
+        lua_pushnumber(L, sx_overlap_value(&o, k, NULL));
+        lua_rawseti(L, -2, (lua_Integer)k + 1);
+    }
+    return 1;
+}
+
+/* The options of an interval as table at 1, the scores at 2; metric and class of it. */
+static const scores *boot_options(lua_State *L, sx_overlap *o, sx_boot *b)
+{
+    lua_settop(L, 2);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    const scores *s = luaL_checkudata(L, 1, SCORES);
+    lua_insert(L, 1);
+    luaL_checkstack(L, 30, NULL);
+    sxl_read_boot(L, s->images, b);
+    sxl_field(L, 1, "metric");
+    const int metric = lua_gettop(L);
+    sxl_field(L, 1, "class");
+    *o = overlap_of(L, s, metric, metric + 1);
+    return s;
+}
+
+/* s:interval{metric =, class =, k =, minus =, groups =, resamples =, seed =, level =} -> value, lo, hi of configuration k, less that of
+ * configuration minus under the same draws. */
+static int scores_interval(lua_State *L)
+{
+    sx_overlap o;
+    sx_boot b;
+    sx_error er;
+    double value, lo, hi;
+    const scores *s = boot_options(L, &o, &b);
+    sxl_field(L, 1, "k");
+    const size_t k = (size_t)sxl_integer(L, -1, "k", 1, (int64_t)s->configurations) - 1;
+    size_t minus = SIZE_MAX;
+    if (sxl_field(L, 1, "minus")) minus = (size_t)sxl_integer(L, -1, "minus", 1, (int64_t)s->configurations) - 1;
+    if (sx_overlap_interval(&o, k, minus, &b, &value, &lo, &hi, &er)) sxl_raise(L, &er);
+    lua_pushnumber(L, value);
+    lua_pushnumber(L, lo);
+    lua_pushnumber(L, hi);
+    return 3;
+}
+
+static void push_numbers(lua_State *L, const double *v, size_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_pushnumber(L, v[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
+/* s:ranks{metric =, class =, first = n, groups = ...} -> lists lo, hi: which rank each of the first n configurations has among them. */
+static int scores_ranks(lua_State *L)
+{
+    sx_overlap o;
+    sx_boot b;
+    sx_error er;
+    const scores *s = boot_options(L, &o, &b);
+    size_t n = s->configurations;
+    if (sxl_field(L, 1, "first")) n = (size_t)sxl_integer(L, -1, "first", 1, (int64_t)n);
+    double *lo = sxl_push_scratch(L, n, sizeof *lo), *hi = sxl_push_scratch(L, n, sizeof *hi);
+    if (sx_overlap_ranks(&o, n, &b, lo, hi, &er)) sxl_raise(L, &er);
+    push_numbers(L, lo, n);
+    push_numbers(L, hi, n);
+    return 2;
+}
+
+/* s:counts(k) -> list by image of {true positives, predicted, labelled}, lists by class. */
+static int scores_counts(lua_State *L)
+{
+    const scores *s = luaL_checkudata(L, 1, SCORES);
+    const size_t k = (size_t)sxl_integer(L, 2, "k", 1, (int64_t)s->configurations) - 1;
+    lua_createtable(L, (int)s->images, 0);
+    for (size_t i = 0; i < s->images; i++) {
+        lua_createtable(L, SX_COUNTS, 0);
+        for (size_t j = 0; j < SX_COUNTS; j++) {
+            const uint32_t *v = s->counts + ((k * s->images + i) * SX_COUNTS + j) * s->classes;
+            lua_createtable(L, (int)s->classes, 0);
+            for (size_t c = 0; c < s->classes; c++) {
+                lua_pushinteger(L, v[c]);
+                lua_rawseti(L, -2, (lua_Integer)c + 1);
+            }
+            lua_rawseti(L, -2, (lua_Integer)j + 1);
+        }
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+    return 1;
+}
+
+/* core.tune(sample, metric, rounds) -> list of biases that are best for the metric itself on these pixels, the metric before and after. */
+static int core_tune(lua_State *L)
+{
+    sx_error er;
+    double before, after;
+    lua_settop(L, 3);
+    sxl_dump *d = sxl_check_dump(L, 1);
+    const sx_metric metric = (sx_metric)luaL_checkoption(L, 2, "iou", metric_names);
+    const size_t rounds = lua_isnil(L, 3) ? 20 : (size_t)sxl_integer(L, 3, "tune: rounds", 1, 10000);
+    const size_t C = sx_dump_get_info(d->d)->classes;
+    if (metric == SX_PRECISION || metric == SX_RECALL) sxl_misuse(L, NULL, "tune: metric: iou, dice or accuracy");
+    double *b = sxl_push_scratch(L, C, sizeof *b);
+    if (sx_tune(d->d, metric, rounds, b, &before, &after, &er)) sxl_raise(L, &er);
+    push_numbers(L, b, C);
+    lua_pushnumber(L, before);
+    lua_pushnumber(L, after);
+    return 3;
+}
+
 void sxl_open_fit(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"pixels", core_pixels},
         {"fit",    core_fit   },
+        {"score",  core_score },
+        {"tune",   core_tune  },
         {NULL,     NULL       }
     };
+    static const luaL_Reg methods[] = {
+        {"values",   scores_values  },
+        {"interval", scores_interval},
+        {"ranks",    scores_ranks   },
+        {"counts",   scores_counts  },
+        {NULL,       NULL           }
+    };
     luaL_setfuncs(L, functions, 0);
+    luaL_newmetatable(L, SCORES);
+    lua_newtable(L);
+    luaL_setfuncs(L, methods, 0);
+    lua_setfield(L, -2, "__index");
+    lua_pop(L, 1);
 }

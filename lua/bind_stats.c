@@ -110,8 +110,7 @@ static double *field_numbers(lua_State *L, const char *name, size_t *n)
     return push_numbers(L, -1, name, n);
 }
 
-/* Options common to all intervals, of the table at 1; n items. */
-static void read_boot(lua_State *L, size_t n, sx_boot *b)
+void sxl_read_boot(lua_State *L, size_t n, sx_boot *b)
 {
     *b = (sx_boot){.n = n, .resamples = 1000, .level = 0.95};
     if (sxl_field(L, 1, "resamples"))
@@ -183,7 +182,7 @@ static int stats_interval(lua_State *L)
     if (y) same_length(L, "interval", n, ny);
     if (minus) same_length(L, "interval", n, nm);
     sx_boot b;
-    read_boot(L, n, &b);
+    sxl_read_boot(L, n, &b);
     ranks r = {.f = kind == 0 ? sx_rank_kendall : sx_rank_spearman};
     means m = {x, y, minus};
     if (kind < 2) {

@@ -98,6 +98,8 @@ typedef struct sx_kernels {
     void (*soft_dot)(const sx_soft *f, void *d);
     /* Sums over pixels by channel, alone and times the plane x; either may be NULL. */
     void (*soft_sum)(const sx_soft *f, const void *x, double *plain, double *times);
+    /* out[i]: class with the largest theta[0] * x + theta[1 + class]; ties go to the lowest. Reads up to a multiple of 16 pixels. */
+    void (*best)(const void *plane, const void *theta, size_t classes, size_t P, size_t n, int32_t *out);
     /* Class reductions of a plane (op: csum, cmax, logsumexp, argmax), and softmax, log_softmax into d. */
     void (*cred)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);
     void (*cmap)(sx_op op, void *d, const void *plane, size_t classes, size_t P, size_t n);

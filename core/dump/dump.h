@@ -88,6 +88,10 @@ void sx_dump_dims(const sx_dump *d, size_t image, size_t dims[3]);
 /* Name of an image for messages: the file's id/names data set, or the sample's group, or NULL. */
 const char *sx_dump_image_name(const sx_dump *d, size_t image);
 
+/* A further data set of the file with one number or one text per image ("/group", "/picture"): n numbers to v, or (for texts) NaN there
+ * and *text, n of them, the dump's. *there: false where the file has no such data set; then nothing else is touched. */
+sx_err sx_dump_per_image(sx_dump *d, const char *name, double *v, const char *const **text, bool *there, sx_error *er);
+
 /* Values of one image. Element (c, p) of the logits is logits[c * c_stride + p * p_stride], strides in
  * elements of logits_type; native byte order. SX_SIGMOID1 has one channel here. labels are contiguous. */
 typedef struct sx_image {

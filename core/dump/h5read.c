@@ -1,6 +1,7 @@
 /* h5read.c: values that come through the HDF5 library: images, raw chunks, strings, attributes. */
 #include "dump/h5.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -326,5 +327,52 @@ sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const in
 
 done:
     source_close(&s);
+    return e;
+}
+
+/* -- One value per image ------------------------------------------------------------------------ */
+
+static sx_err per_image(sx_dump *d, hid_t id, const char *name, double *v, const char *const **text, bool *there, sx_error *er)
+{
+    hid_t type = H5Dget_type(id), space = H5Dget_space(id);
+    const H5T_class_t cls = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
+    sx_err e = SX_EOK;
+    if (space < 0 || H5Sget_simple_extent_ndims(space) != 1 || H5Sget_simple_extent_npoints(space) != (hssize_t)d->info.n)
+        goto done;
+    if (cls == H5T_STRING) {
+        sx_names s = {NULL, 0};
+        e = sx_h5_strings(d, id, NULL, &s, er);
+        if (e || s.n != d->info.n)
+            goto done;
+        *text = s.v;
+        for (size_t i = 0; i < d->info.n; i++)
+            v[i] = (double)NAN;
+        *there = true;
+    } else if (cls == H5T_INTEGER || cls == H5T_FLOAT) {
+        if (H5Dread(id, H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, v) < 0)
+            e = sx_h5_fail(er, SX_EFILE, "%s: /%s cannot be read", d->path, name);
+        *there = !e;
+    }
+done:
+    if (space >= 0)
+        H5Sclose(space);
+    if (type >= 0)
+        H5Tclose(type);
+    return e;
+}
+
+sx_err sx_dump_per_image(sx_dump *d, const char *name, double *v, const char *const **text, bool *there, sx_error *er)
+{
+    *there = false;
+    *text = NULL;
+    if (d->fd < 0 || d->grouped)
+        return SX_EOK;
+    sx_quiet q;
+    sx_h5_quiet(&q);
+    hid_t id = H5Dopen2(d->file, name, H5P_DEFAULT);
+    sx_err e = id < 0 ? SX_EOK : per_image(d, id, name, v, text, there, er);
+    if (id >= 0)
+        H5Dclose(id);
+    sx_h5_loud(&q);
     return e;
 }

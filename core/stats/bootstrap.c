@@ -74,9 +74,17 @@ typedef struct work {
     double *v;
 } work;
 
-static void spread(const sx_boot *b, work *k)
+static void spread(const sx_boot *b, const uint32_t *times, uint32_t *w)
 {
-    for (size_t i = 0; i < b->n; i++) k->w[i] = k->times[b->group ? b->group[i] : i];
+    for (size_t i = 0; i < b->n; i++) w[i] = times[b->group ? b->group[i] : i];
+}
+
+void sx_boot_draw(const sx_boot *b, size_t s, uint32_t *times, uint32_t *w)
+{
+    const size_t units = b->group ? b->units : b->n;
+    for (size_t u = 0; u < units; u++) times[u] = 0;
+    for (size_t u = 0; u < units; u++) times[draw_below(b->seed, s, u, (uint32_t)units)]++;
+    spread(b, times, w);
 }
 
 /* Skewness of the leave-one-out values, over 6; 0 where there is none. */
@@ -87,7 +95,7 @@ static double acceleration(const sx_boot *b, size_t units, sx_statistic f, void 
     for (size_t u = 0; u < units; u++) k->times[u] = 1;
     for (size_t u = 0; u < units; u++) {
         k->times[u] = 0;
-        spread(b, k);
+        spread(b, k->times, k->w);
         leave[u] = f(arg, k->w, b->n);
         k->times[u] = 1;
         mean += leave[u] / (double)units;
@@ -134,9 +142,7 @@ sx_err sx_boot_interval(const sx_boot *b, sx_statistic f, void *arg, double *val
     *value = f(arg, k.w, b->n);
     if (units < 2 || isnan(*value)) goto done;
     for (size_t s = 0; s < b->resamples; s++) {
-        for (size_t u = 0; u < units; u++) k.times[u] = 0;
-        for (size_t u = 0; u < units; u++) k.times[draw_below(b->seed, s, u, (uint32_t)units)]++;
-        spread(b, &k);
+        sx_boot_draw(b, s, k.times, k.w);
         double v = f(arg, k.w, b->n);
         if (isnan(v)) continue;
         less += v < *value;

@@ -28,6 +28,9 @@ typedef struct sx_boot {
     bool bca;     /* bias-corrected and accelerated instead of percentile */
 } sx_boot;
 
+/* How often resample number s draws each unit (times) and so each item (w). */
+void sx_boot_draw(const sx_boot *b, size_t s, uint32_t *times, uint32_t *w);
+
 /* value: the statistic with every item once; lo, hi: its interval, NaN where it is not defined (fewer
  * than 2 units, or less than half of the resamples have a value). */
 sx_err sx_boot_interval(const sx_boot *b, sx_statistic f, void *arg, double *value, double *lo,
