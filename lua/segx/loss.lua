@@ -24,6 +24,7 @@ local tensor = require "segx.tensor"
 local axis = require "segx.axis"
 local weights = require "segx.weights"
 local trace = require "segx.trace"
+local refusal = require "segx.refusal"
 local stat = require "segx.stat"
 errors.own()
 
@@ -97,28 +98,6 @@ local function number_error(where, name, v, rule)
   end
 end
 
--- -- Refused values -------------------------------------------------------------------------------
--- A constant that is refused is an error at once. Values of sweep axes that are refused are written
--- down with the loss: a sweep makes failed rows of them, everything else raises when the loss is used.
--- A refusal is {axes = list of {name, count, ...}, reason = {[place] = text}}; place: the combination of
--- values, from 1, the last axis fastest.
-
--- Adds the refusal to the list, or raises where no axes are inside.
-local function refuse(list, axes, reason)
-  local first = math.huge
-  for place in pairs(reason) do first = math.min(first, place) end
-  if first == math.huge then return end
-  if #axes == 0 then errors.misuse(reason[first]) end
-  list[#list + 1] = {axes = axes, reason = reason}
-end
-
---- Raises the first reason of a list of refusals, if there is one.
-local function raise_refused(list)
-  local refusal, first = list[1], math.huge
-  for place in pairs(refusal and refusal.reason or {}) do first = math.min(first, place) end
-  if refusal then errors.misuse(refusal.reason[first]) end
-end
-
 local function check_param(where, name, v, rule, default, refused)
   if rule.one_of then return one_of(where, name, v, rule.one_of) end
   if rule.boolean or type(default) == "boolean" then
@@ -142,7 +121,7 @@ local function check_param(where, name, v, rule, default, refused)
   for place, value in ipairs(tensor.values(v) or {}) do
     reason[place] = number_error(where, name, value, rule)
   end
-  refuse(refused, tensor.is(v) and v:sweep_axes() or {}, reason)
+  refusal.add(refused, tensor.is(v) and v:sweep_axes() or {}, reason)
 end
 
 -- Values of a parameter by place, and its axes; nil where it takes a dump to know them.
@@ -192,7 +171,7 @@ local function check_combinations(def, params, refused)
     local ok, e = pcall(def.check, q)
     if not ok then reason[place] = tostring(e):gsub("^[^\n]-:%d+: ", "") end
   end
-  refuse(refused, axes, reason)
+  refusal.add(refused, axes, reason)
 end
 
 local function params_of(def, given)
@@ -525,7 +504,7 @@ end
 --- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts}; parts is a
 --- list of the same per term, with factor, label and text. unit: overrides the unit of every term,
 --- or nil. Refused values of sweep axes are an error, or, with `sweeping`, the list `refused` (see
---- above); the tensors mean nothing there.
+--- refusal.lua); the tensors mean nothing there.
 function Loss:trace(d, unit, sweeping)
   if not tensor.is_dump(d) then errors.misuse("loss: expected a dump (segx.open)") end
   if unit then check_unit("loss", unit) end
@@ -533,7 +512,7 @@ function Loss:trace(d, unit, sweeping)
   for _, part in ipairs(terms) do
     table.move(part.term.refused, 1, #part.term.refused, #refused + 1, refused)
   end
-  if not sweeping then raise_refused(refused) end
+  if not sweeping then refusal.raise(refused) end
   for i, part in ipairs(terms) do
     local term = resolve(part, d, unit, sweeping and refused or nil)
     local p = trace.term(term)
@@ -581,13 +560,8 @@ end
 
 -- Of refusals, those that hold at one position of each sweep axis; they have no axes left.
 local function refused_at(list, positions)
-  local there = {}
-  for _, refusal in ipairs(list) do
-    local place = 0
-    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name] - 1 end
-    local reason = refusal.reason[place + 1]
-    if reason then there[#there + 1] = {axes = {}, reason = {reason}} end
-  end
+  local there = refusal.at(list, function(name) return positions[name] end)
+  for i, reason in ipairs(there) do there[i] = {axes = {}, reason = {reason}} end
   return there
 end
 

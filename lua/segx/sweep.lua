@@ -38,6 +38,7 @@ local tensor = require "segx.tensor"
 local losses = require "segx.losses"
 local metrics = require "segx.metrics"
 local rank = require "segx.rank"
+local refusal = require "segx.refusal"
 local grad = require "segx.grad"
 local result = require "segx.result"
 local stat = require "segx.stat"
@@ -221,15 +222,15 @@ local function collect_axes(list)
   return total and total:sweep_axes() or {}
 end
 
--- What was refused of the loss and the control (loss.lua), as far as the rows show it.
+-- What was refused of the loss and the control (refusal.lua), as far as the rows show it.
 local function refused_in(self)
   local list, known = {}, {}
   for _, a in ipairs(self.axes) do known[a.name] = true end
   for _, traced in ipairs {self.traced, self.traced_control} do
-    for _, refusal in ipairs(traced.refused) do
+    for _, r in ipairs(traced.refused) do
       local shown = true
-      for _, a in ipairs(refusal.axes) do shown = shown and known[a.name] end
-      if shown then list[#list + 1] = refusal end
+      for _, a in ipairs(r.axes) do shown = shown and known[a.name] end
+      if shown then list[#list + 1] = r end
     end
   end
   return list
@@ -341,11 +342,7 @@ end
 
 -- Why the parameters of row r are refused, or nil.
 local function refusal_of(self, positions, r)
-  for _, refusal in ipairs(self.refused) do
-    local place = 0
-    for _, a in ipairs(refusal.axes) do place = place * a.count + positions[a.name][r] - 1 end
-    if refusal.reason[place + 1] then return refusal.reason[place + 1] end
-  end
+  return refusal.at(self.refused, function(name) return positions[name][r] end)[1]
 end
 
 -- How many rows that is, and the first of them.
@@ -577,11 +574,8 @@ end
 
 local function fail_fast(self)
   local o = rawget(_G, "segx") and segx.options or {}
-  local refusal = o.fail_fast and self.refused[1]
-  if not refusal then return end
-  local place = 1
-  while not refusal.reason[place] do place = place + 1 end
-  errors.raise("FAILED", refusal.reason[place])
+  local reason = o.fail_fast and refusal.first(self.refused)
+  if reason then errors.raise("FAILED", reason) end
 end
 
 --- Evaluates all configurations; returns a Result. Rows that failed (parameters that are refused, a

@@ -19,6 +19,7 @@ learning rate.
 local core = require "segx.core"
 local errors = require "segx.errors"
 local format = require "segx.format"
+local refusal = require "segx.refusal"
 local tensor = require "segx.tensor"
 local axis = require "segx.axis"
 errors.own()
@@ -94,10 +95,10 @@ local function check_nonnegative(t, names, what, refused)
       local place = (i - 1) // #names + 1
       reason[place] = reason[place] or ("%s: class '%s' has weight %s; weights are finite and not negative"):format(
         what, names[(i - 1) % #names + 1], format.number(v))
-      if #axes == 0 or not refused then errors.misuse(reason[place]) end
+      if not refused then errors.misuse(reason[place]) end
     end
   end
-  if next(reason) then refused[#refused + 1] = {axes = axes, reason = reason} end
+  refusal.add(refused or {}, axes, reason)
   return t
 end
 

@@ -1,0 +1,393 @@
+--[[
+fitter.lua: fits of a temperature and one bias per class under losses, on folds of the pictures.
+
+A fitter knows a dump, its folds and its samples. It fits any number of losses on the pictures outside
+of each fold, and scores every picture with what was fitted without it. The arithmetic is in core/fit:
+logits' = t * logits + b, minimising loss + l2 / 2 * |loss at the start| * ((log t)^2 + sum of b^2).
+]]
+local core = require "segx.core"
+local errors = require "segx.errors"
+local json = require "segx.json"
+local stat = require "segx.stat"
+errors.own()
+
+local fitter = {}
+
+local Fitter = {__name = "segx.Fitter"}
+Fitter.__index = Fitter
+
+--- Options of fits, with their defaults.
+fitter.options = {"folds", "pixels", "seed", "groups", "part", "l2", "iterations", "precision", "threads",
+  "mem"}
+
+local function integer(o, name, default, least)
+  local v = o[name]
+  if v == nil then return default end
+  if math.type(math.tointeger(v)) ~= "integer" or v < least then
+    errors.misuse(("fit: %s is an integer, at least %d"):format(name, least))
+  end
+  return math.tointeger(v)
+end
+
+-- -- Pictures and folds ---------------------------------------------------------------------------
+
+-- Values of a further data set with one value per picture, by its name.
+local function per_image(d, name, what)
+  local list = d:per_image(name)
+  if not list then
+    errors.raise("data", ("%s: no data set /%s with one value per picture"):format(d:info().path, name),
+      ("%s may also be given as a list of %d values"):format(what, #d))
+  end
+  return list
+end
+
+-- Numbers of the pictures that `part` chooses: {split = 1, ...}: those whose data set has that value.
+local function images_of(d, part)
+  local list = {}
+  for i = 1, #d do list[i] = i end
+  if part == nil then return list end
+  if type(part) ~= "table" then
+    errors.misuse("fit: part chooses pictures by a data set of the dump", "part = {split = 1}")
+  end
+  local names = {}
+  for name in pairs(part) do names[#names + 1] = name end
+  table.sort(names)
+  for _, name in ipairs(names) do
+    local values, kept = per_image(d, name, "part"), {}
+    for _, i in ipairs(list) do
+      if values[i] == part[name] then kept[#kept + 1] = i end
+    end
+    list = kept
+    if #list == 0 then
+      errors.raise("data", ("%s: no picture with %s = %s"):format(d:info().path, name, tostring(part[name])))
+    end
+  end
+  return list
+end
+
+-- A number per chosen picture: which of them belong together (a patient, a street); nil: each is alone.
+local function groups_of(d, images, groups)
+  if groups == nil then
+    groups = d:per_image "group"
+    if not groups then return nil end
+  elseif type(groups) == "string" then
+    groups = per_image(d, groups, "groups")
+  elseif type(groups) ~= "table" or #groups ~= #d then
+    errors.misuse(("fit: groups is the name of a data set or a list of %d names, one per picture"):format(#d))
+  end
+  local own = {}
+  for k, i in ipairs(images) do own[k] = groups[i] end
+  return stat.numbered(own)
+end
+
+-- Fold of each chosen picture: groups in an order drawn from the seed, each to the fold with the fewest pictures so far.
+local function deal(n, groups, folds, seed)
+  local units, of = {}, {}
+  for k = 1, n do
+    local g = groups and groups[k] or k
+    if not of[g] then
+      of[g] = {at = core.stats.uniform(seed, 0, g), g = g}
+      units[#units + 1] = of[g]
+    end
+    table.insert(of[g], k)
+  end
+  if #units < folds then
+    errors.misuse(("fit: %d folds of %d %s"):format(folds, #units, groups and "groups" or "pictures"),
+      "fewer folds, or more pictures")
+  end
+  table.sort(units, function(a, b)
+    if a.at ~= b.at then return a.at < b.at end
+    return a.g < b.g
+  end)
+  local fold, count = {}, {}
+  for f = 1, folds do count[f] = 0 end
+  for _, unit in ipairs(units) do
+    local f = 1
+    for k = 2, folds do
+      if count[k] < count[f] then f = k end
+    end
+    count[f] = count[f] + #unit
+    for _, k in ipairs(unit) do fold[k] = f end
+  end
+  return fold, #units
+end
+
+--- A fitter for a dump. o: folds (2), pixels (1e6: of each sample), seed (0), groups (name of a data set,
+--- or list: pictures that stay in one fold; default /group where there is one), part ({split = 1}:
+--- pictures with this value), l2 (1e-4), iterations (200), precision, threads, mem.
+function fitter.new(d, o)
+  local self = setmetatable({dump = d, names = d:info().class_names}, Fitter)
+  self.folds = integer(o, "folds", 2, 2)
+  self.pixels = integer(o, "pixels", 1000000, 1)
+  self.seed = integer(o, "seed", 0, 0)
+  self.iterations = integer(o, "iterations", 200, 1)
+  self.l2 = o.l2 or 1e-4
+  if type(self.l2) ~= "number" or not (self.l2 >= 0 and self.l2 < math.huge) then
+    errors.misuse("fit: l2 is a number, at least 0")
+  end
+  self.run = {precision = o.precision, threads = o.threads, mem = o.mem}
+  self.images = images_of(d, o.part)
+  self.part = o.part
+  self.groups = groups_of(d, self.images, o.groups)
+  self.fold, self.units = deal(#self.images, self.groups, self.folds, self.seed)
+  self.samples = {}
+  return self
+end
+
+-- -- Samples --------------------------------------------------------------------------------------
+
+-- Coarse samples first: most steps are taken where they are cheap.
+local function sizes_of(pixels)
+  local sizes = {pixels}
+  while sizes[1] >= 100000 do table.insert(sizes, 1, sizes[1] // 16) end
+  return sizes
+end
+
+--- Samples of the pictures outside of fold f, or (0) of all: dumps in memory, coarse ones first.
+function Fitter:sample(f)
+  if self.samples[f] then return self.samples[f] end
+  local images, list = {}, {}
+  for k, i in ipairs(self.images) do
+    if self.fold[k] ~= f then images[#images + 1] = i end
+  end
+  local sizes, most = sizes_of(self.pixels), 0
+  for s = #sizes, 1, -1 do
+    local taken
+    local own = {pixels = sizes[s], seed = self.seed, images = images}
+    for k, v in pairs(self.run) do own[k] = v end
+    local sample
+    sample, taken = core.pixels(self.dump, own)
+    local n = 0
+    for _, t in ipairs(taken) do n = n + t end
+    if s == #sizes then most = n end
+    if s == #sizes or n * 4 <= most then table.insert(list, 1, sample) end
+  end
+  self.samples[f] = {stages = list, pixels = most, images = #images}
+  return self.samples[f]
+end
+
+-- -- Configurations -------------------------------------------------------------------------------
+
+--- How many configurations a tensor has, and where each is on its sweep axes: list of lists.
+function fitter.places(t)
+  local places = {{}}
+  for _, a in ipairs(t:sweep_axes()) do
+    local wider = {}
+    for _, p in ipairs(places) do
+      for k = 1, a.count do
+        local q = table.move(p, 1, #p, 1, {})
+        q[#q + 1] = k
+        wider[#wider + 1] = q
+      end
+    end
+    places = wider
+  end
+  return places
+end
+
+local tolerance = {single = 1e-7, double = 1e-9}
+
+-- Fits some places of a loss on the pictures outside of fold f.
+local function fit_some(self, loss, f, places, progress)
+  local stages = {}
+  local precision = self.run.precision or "single"
+  local samples = self:sample(f).stages
+  for s, sample in ipairs(samples) do
+    local ok, traced = pcall(loss.trace, loss, sample, nil, true)
+    if not ok then
+      if type(traced) == "string" and traced:find "different dumps" then
+        errors.misuse("fit: the loss holds a tensor of the dump (a mask?), which a sample has not",
+          "write it as a function: loss:where(function(x) return x.labels:ne(3) end)")
+      end
+      error(traced, 0)
+    end
+    stages[s] = {value = traced.value, dump = sample, tolerance = s < #samples and 1e-6 or tolerance[precision]}
+  end
+  local own = {places = places, l2 = self.l2, most = self.iterations, progress = progress}
+  for k, v in pairs(self.run) do own[k] = v end
+  return core.fit(stages, own)
+end
+
+-- -- Kept in a run folder ---------------------------------------------------------------------------
+
+-- What a fit of this configuration depends on, as one text.
+local function key_of(self, loss, place, axes, f)
+  local at = {}
+  for k, a in ipairs(axes) do at[a.name] = place[k] end
+  local i, parts = self.dump:info(), {}
+  for _, v in ipairs {core.text(loss:at(at):tensor(self.dump)), i.fingerprint, f, self.folds, self.pixels, self.seed, self.l2,
+    self.iterations, self.run.precision or "single", table.concat(self.images, ","),
+    self.groups and table.concat(self.groups, ",") or "-"} do parts[#parts + 1] = tostring(v) end
+  return core.hash(table.concat(parts, "|"))
+end
+
+local TOGETHER = 32
+
+--- Fits all configurations of a loss for every fold (or for the fold numbers given: 0 is all pictures).
+--- Returns lists by fold of lists by configuration of what core.fit gives. store: nil, or {get(key), put(key, fit)} with
+--- flush(); report(done, total) is told.
+function Fitter:fit(loss, folds, store, report)
+  local axes = loss:trace(self.dump, nil, true).value:sweep_axes()
+  local places = fitter.places(loss:trace(self.dump, nil, true).value)
+  local out, total = {}, #places * #folds
+  local done = 0
+  for _, f in ipairs(folds) do
+    local list, missing, keys = {}, {}, {}
+    for k, place in ipairs(places) do
+      keys[k] = store and key_of(self, loss, place, axes, f)
+      list[k] = store and store.get(keys[k])
+      if not list[k] then missing[#missing + 1] = k end
+    end
+    done = done + #places - #missing
+    for first = 1, #missing, TOGETHER do
+      local some = table.move(missing, first, math.min(first + TOGETHER - 1, #missing), 1, {})
+      local own = {}
+      for i, k in ipairs(some) do own[i] = places[k] end
+      local fitted = fit_some(self, loss, f, own, report and function(_, _, running)
+        report(done + #some - running, total)
+      end)
+      for i, k in ipairs(some) do
+        list[k] = fitted[i]
+        if store then store.put(keys[k], fitted[i]) end
+      end
+      done = done + #some
+      if store then store.flush() end
+    end
+    out[f] = list
+  end
+  return out
+end
+
+--- What core.score wants of a fit: {t, b1, b2 ...}.
+function fitter.theta(fitted)
+  local theta = {math.exp(fitted.log_t)}
+  table.move(fitted.b, 1, #fitted.b, 2, theta)
+  return theta
+end
+
+--- The parameters of the network as it is.
+function Fitter:unfitted()
+  local theta = {1.0}
+  for c = 1, #self.names do theta[c + 1] = 0.0 end
+  return theta
+end
+
+--- Scores of parameters: theta[fold][configuration], on the pictures of the fold. Configuration by configuration
+--- core.Scores knows metrics, intervals and ranks.
+function Fitter:score(theta)
+  local C, bytes = #self.names, 0
+  bytes = #theta[1] * #self.images * 3 * C * 4
+  if bytes > 2 ^ 31 then
+    errors.misuse(("fit: the counts of %d configurations on %d pictures are too large"):format(#theta[1],
+      #self.images), "fewer configurations at a time")
+  end
+  return core.score(self.dump, {images = self.images, folds = self.fold, theta = theta,
+    precision = self.run.precision, threads = self.run.threads, mem = self.run.mem})
+end
+
+--- Options of intervals over the pictures.
+function Fitter:intervals(o)
+  local own = {groups = self.groups}
+  for k, v in pairs(o) do own[k] = v end
+  return own
+end
+
+-- -- What a fit cannot say ----------------------------------------------------------------------------
+
+-- Accuracy of the network as it is, by a data set /split of the dump: {value = accuracy}.
+local function accuracy_by_split(self)
+  local split = self.dump:per_image "split"
+  if not split or (self.part and self.part.split ~= nil) then return nil end
+  local right, all = {}, {}
+  for k, counts in ipairs(self.scores_unfitted) do
+    local s = split[self.images[k]]
+    right[s], all[s] = right[s] or 0, all[s] or 0
+    for c = 1, #self.names do
+      right[s], all[s] = right[s] + counts[1][c], all[s] + counts[3][c]
+    end
+  end
+  for s, n in pairs(all) do right[s] = n > 0 and right[s] / n or 0 / 0 end
+  return right
+end
+
+--- Remarks: a list of texts. counts: by picture, of the network as it is (core.Scores:counts).
+function Fitter:remarks(counts)
+  local list, C = {}, #self.names
+  self.scores_unfitted = counts
+  if self.units < 10 then
+    list[1] = ("only %d %s: intervals over pictures are too narrow, and differences mostly chance"):format(
+      self.units, self.groups and "groups of pictures" or "pictures")
+  end
+  for f = 1, self.folds do
+    local without = {}
+    for c = 1, C do
+      local n = 0
+      for k, image in ipairs(counts) do
+        if self.fold[k] ~= f then n = n + image[3][c] end
+      end
+      if n == 0 then without[#without + 1] = self.names[c] end
+    end
+    if #without > 0 then
+      list[#list + 1] = ("fold %d was fitted without a pixel of %s: their biases say nothing"):format(f,
+        table.concat(without, ", "))
+    end
+  end
+  local by = accuracy_by_split(self)
+  local values = {}
+  for s in pairs(by or {}) do values[#values + 1] = s end
+  table.sort(values, function(a, b) return tostring(a) < tostring(b) end)
+  if #values > 1 then
+    local texts = {}
+    for i, s in ipairs(values) do
+      texts[i] = ("%s %.3f"):format(math.tointeger(s) or s, by[s])
+    end
+    list[#list + 1] = ("the dump has several parts (/split; accuracy: %s). Pictures that the network was trained on show "
+      .. "one that knows the answers: part = {split = ...} chooses"):format(table.concat(texts, ", "))
+  end
+  return list
+end
+
+--- Remarks on fits: list by fold of lists by configuration; label(k) names a configuration.
+function fitter.not_converged(fits, label)
+  local seen, names = {}, {}
+  for _, list in pairs(fits) do
+    for k, fitted in ipairs(list) do
+      if fitted.state ~= "converged" and not seen[k] then
+        seen[k] = true
+        names[#names + 1] = {k = k, text = ("%s (%s)"):format(label(k), fitted.state)}
+      end
+    end
+  end
+  table.sort(names, function(a, b) return a.k < b.k end)
+  if #names == 0 then return nil end
+  local shown = {}
+  for i = 1, math.min(3, #names) do shown[i] = names[i].text end
+  return ("%d fit%s did not converge: %s%s"):format(#names, #names == 1 and "" or "s",
+    table.concat(shown, "; "), #names > 3 and "; ..." or "")
+end
+
+-- -- A store in a run folder --------------------------------------------------------------------------
+
+--- Fits kept in fits.json of a run folder: what Fitter:fit takes as store. folder: core.folder, path: its path.
+function fitter.store(folder, path, read_file)
+  local text = read_file(path .. "/fits.json")
+  local kept = text and json.decode(text)
+  kept = type(kept) == "table" and kept or {}
+  local changed = false
+  return {
+    get = function(key)
+      local v = kept[key]
+      if not v then return nil end
+      return {log_t = v.log_t, b = v.b, value = v.value, start = v.start, state = v.state, slope = v.slope,
+        iterations = v.iterations, evaluations = v.evaluations}
+    end,
+    put = function(key, fitted) kept[key], changed = fitted, true end,
+    flush = function()
+      if changed then folder:put("fits.json", json.encode(kept, true) .. "\n") end
+      changed = false
+    end,
+  }
+end
+
+fitter.Fitter = Fitter
+return fitter
