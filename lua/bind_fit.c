@@ -442,7 +442,8 @@ static int scores_counts(lua_State *L)
     return 1;
 }
 
-/* core.tune(sample, metric, rounds) -> list of biases that are best for the metric itself on these pixels, the metric before and after. */
+/* core.tune(sample, metric, start) -> list of biases that are best for the metric itself on these pixels, looked for from the list
+ * `start` on (nil: 0); the metric before and after. */
 static int core_tune(lua_State *L)
 {
     sx_error er;
@@ -450,11 +451,17 @@ static int core_tune(lua_State *L)
     lua_settop(L, 3);
     sxl_dump *d = sxl_check_dump(L, 1);
     const sx_metric metric = (sx_metric)luaL_checkoption(L, 2, "iou", metric_names);
-    const size_t rounds = lua_isnil(L, 3) ? 20 : (size_t)sxl_integer(L, 3, "tune: rounds", 1, 10000);
     const size_t C = sx_dump_get_info(d->d)->classes;
     if (metric == SX_PRECISION || metric == SX_RECALL) sxl_misuse(L, NULL, "tune: metric: iou, dice or accuracy");
     double *b = sxl_push_scratch(L, C, sizeof *b);
-    if (sx_tune(d->d, metric, rounds, b, &before, &after, &er)) sxl_raise(L, &er);
+    for (size_t c = 0; c < C; c++) {
+        b[c] = 0;
+        if (lua_isnil(L, 3)) continue;
+        lua_geti(L, 3, (lua_Integer)c + 1);
+        b[c] = luaL_checknumber(L, -1);
+        lua_pop(L, 1);
+    }
+    if (sx_tune(d->d, metric, b, &before, &after, &er)) sxl_raise(L, &er);
     push_numbers(L, b, C);
     lua_pushnumber(L, before);
     lua_pushnumber(L, after);

@@ -2,11 +2,12 @@
 #include "fit/tune.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <string.h>
 
+#define ROUNDS 20
+
 typedef struct change {
-    double at;                 /* from this bias on the pixel is predicted c */
+    float at;                  /* from this bias on the pixel is predicted c */
     int32_t from, label;
 } change;
 
@@ -14,7 +15,7 @@ typedef struct tuner {
     size_t C, n;               /* classes, pixels that count */
     double *x;                 /* [n][C] */
     int32_t *label;
-    change *change;
+    change *change, *other;    /* [n] */
     int64_t *tp, *predicted, *labelled;
     double *score;             /* of each class; NaN: not defined */
     sx_metric metric;
@@ -35,7 +36,8 @@ static sx_err gather(tuner *t, sx_dump *d, sx_error *er)
     t->x = sx_malloc((all * t->C + 1) * sizeof *t->x);
     t->label = sx_malloc((all + 1) * sizeof *t->label);
     t->change = sx_malloc((all + 1) * sizeof *t->change);
-    if (!t->x || !t->label || !t->change) e = sx_nomem(er);
+    t->other = sx_malloc((all + 1) * sizeof *t->other);
+    if (!t->x || !t->label || !t->change || !t->other) e = sx_nomem(er);
     for (size_t i = 0; !e && i < info->n; i++)
         for (size_t p = 0; p < w.image[i].n_px; p++) {
             const sx_image *im = &w.image[i];
@@ -97,10 +99,26 @@ static void count_all(tuner *t, const double *b)
     for (size_t c = 0; c < t->C; c++) rescore(t, c);
 }
 
-static int by_place(const void *a, const void *b)
+/* A number that is ordered as the bias is. */
+static uint32_t key_of(const change *p)
 {
-    const double x = ((const change *)a)->at, y = ((const change *)b)->at;
-    return x < y ? -1 : x > y;
+    uint32_t u;
+    memcpy(&u, &p->at, sizeof u);
+    return u & 0x80000000u ? ~u : u | 0x80000000u;
+}
+
+/* By place, equal ones in their order: counting sort by 11 bits, three times. */
+static void sort(tuner *t)
+{
+    for (unsigned shift = 0; shift < 33; shift += 11) {
+        size_t start[2049] = {0};
+        for (size_t i = 0; i < t->n; i++) start[(key_of(&t->change[i]) >> shift & 2047) + 1]++;
+        for (size_t k = 1; k < 2048; k++) start[k] += start[k - 1];
+        for (size_t i = 0; i < t->n; i++) t->other[start[key_of(&t->change[i]) >> shift & 2047]++] = t->change[i];
+        change *sorted = t->other;
+        t->other = t->change;
+        t->change = sorted;
+    }
 }
 
 /* The best bias of class c; now: the metric as it is. True: it is better by something. */
@@ -114,12 +132,12 @@ static bool ascend(tuner *t, double *b, size_t c, double now)
         const double *x = t->x + i * t->C;
         double v = 0;
         const size_t k = best_but(x, b, t->C, c, &v);
-        t->change[i] = (change){v - x[c], (int32_t)k, t->label[i]};
+        t->change[i] = (change){(float)(v - x[c]), (int32_t)k, t->label[i]};
         t->predicted[k]++;
         t->tp[k] += (size_t)t->label[i] == k;
     }
     for (size_t k = 0; k < t->C; k++) rescore(t, k);
-    qsort(t->change, t->n, sizeof *t->change, by_place);
+    sort(t);
     for (size_t i = 0; i < t->n; i++) {
         const change *p = &t->change[i];
         t->predicted[p->from]--;
@@ -131,7 +149,7 @@ static bool ascend(tuner *t, double *b, size_t c, double now)
         if (i + 1 < t->n && !(t->change[i + 1].at > p->at)) continue;
         const double m = metric_of(t);
         if (!(m > best + 1e-9)) continue;
-        const double next = i + 1 < t->n ? t->change[i + 1].at : p->at + 1, middle = 0.5 * (p->at + next);
+        const double next = i + 1 < t->n ? (double)t->change[i + 1].at : (double)p->at + 1, middle = 0.5 * ((double)p->at + next);
         if (!(fabs(middle) < 50)) continue;          /* from -inf logits, or all of it */
         best = m;
         place = middle;
@@ -141,7 +159,7 @@ static bool ascend(tuner *t, double *b, size_t c, double now)
     return better;
 }
 
-sx_err sx_tune(sx_dump *d, sx_metric metric, size_t rounds, double *b, double *before, double *after, sx_error *er)
+sx_err sx_tune(sx_dump *d, sx_metric metric, double *b, double *before, double *after, sx_error *er)
 {
     tuner t = {.C = sx_dump_get_info(d)->classes, .metric = metric};
     sx_err e = SX_EOK;
@@ -153,28 +171,27 @@ sx_err sx_tune(sx_dump *d, sx_metric metric, size_t rounds, double *b, double *b
     if (!e && t.C < 2) e = sx_fail(er, SX_EARG, "tune: at least two classes are needed");
     if (!e) e = gather(&t, d, er);
     if (e) goto done;
-    memset(b, 0, t.C * sizeof *b);
     count_all(&t, b);
     *before = *after = metric_of(&t);
-    for (size_t r = 0; r < rounds; r++) {
-        bool any = false;
+    for (size_t r = 0; r < ROUNDS; r++) {
+        const double last = *after;
         for (size_t c = 0; c < t.C; c++) {
             if (sx_interrupted()) {
                 e = sx_fail(er, SX_EINTR, "interrupted");
                 goto done;
             }
             if (ascend(&t, b, c, *after)) {
-                any = true;
                 count_all(&t, b);
                 *after = metric_of(&t);
             }
         }
-        if (!any) break;
+        if (!(*after > last + 1e-5)) break;
     }
 done:
     sx_free(t.x);
     sx_free(t.label);
     sx_free(t.change);
+    sx_free(t.other);
     sx_free(t.tp);
     sx_free(t.predicted);
     sx_free(t.labelled);

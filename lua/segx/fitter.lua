@@ -7,7 +7,6 @@ logits' = t * logits + b, minimising loss + l2 / 2 * |loss at the start| * ((log
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
-local json = require "segx.json"
 local stat = require "segx.stat"
 errors.own()
 
@@ -125,7 +124,8 @@ function fitter.new(d, o)
   if type(self.l2) ~= "number" or not (self.l2 >= 0 and self.l2 < math.huge) then
     errors.misuse("fit: l2 is a number, at least 0")
   end
-  self.run = {precision = o.precision, threads = o.threads, mem = o.mem}
+  local program = rawget(_G, "segx") and segx.options or {}
+  self.run = {precision = o.precision or program.precision or "single", threads = o.threads, mem = o.mem}
   self.images = images_of(d, o.part)
   self.part = o.part
   self.groups = groups_of(d, self.images, o.groups)
@@ -168,29 +168,11 @@ end
 
 -- -- Configurations -------------------------------------------------------------------------------
 
---- How many configurations a tensor has, and where each is on its sweep axes: list of lists.
-function fitter.places(t)
-  local places = {{}}
-  for _, a in ipairs(t:sweep_axes()) do
-    local wider = {}
-    for _, p in ipairs(places) do
-      for k = 1, a.count do
-        local q = table.move(p, 1, #p, 1, {})
-        q[#q + 1] = k
-        wider[#wider + 1] = q
-      end
-    end
-    places = wider
-  end
-  return places
-end
-
 local tolerance = {single = 1e-7, double = 1e-9}
 
 -- Fits some places of a loss on the pictures outside of fold f.
 local function fit_some(self, loss, f, places, progress)
   local stages = {}
-  local precision = self.run.precision or "single"
   local samples = self:sample(f).stages
   for s, sample in ipairs(samples) do
     local ok, traced = pcall(loss.trace, loss, sample, nil, true)
@@ -201,7 +183,7 @@ local function fit_some(self, loss, f, places, progress)
       end
       error(traced, 0)
     end
-    stages[s] = {value = traced.value, dump = sample, tolerance = s < #samples and 1e-6 or tolerance[precision]}
+    stages[s] = {value = traced.value, dump = sample, tolerance = s < #samples and 1e-6 or tolerance[self.run.precision]}
   end
   local own = {places = places, l2 = self.l2, most = self.iterations, progress = progress}
   for k, v in pairs(self.run) do own[k] = v end
@@ -216,21 +198,18 @@ local function key_of(self, loss, place, axes, f)
   for k, a in ipairs(axes) do at[a.name] = place[k] end
   local i, parts = self.dump:info(), {}
   for _, v in ipairs {core.text(loss:at(at):tensor(self.dump)), i.fingerprint, f, self.folds, self.pixels, self.seed, self.l2,
-    self.iterations, self.run.precision or "single", table.concat(self.images, ","),
+    self.iterations, self.run.precision, table.concat(self.images, ","),
     self.groups and table.concat(self.groups, ",") or "-"} do parts[#parts + 1] = tostring(v) end
   return core.hash(table.concat(parts, "|"))
 end
 
 local TOGETHER = 32
 
---- Fits all configurations of a loss for every fold (or for the fold numbers given: 0 is all pictures).
---- Returns lists by fold of lists by configuration of what core.fit gives. store: nil, or {get(key), put(key, fit)} with
---- flush(); report(done, total) is told.
-function Fitter:fit(loss, folds, store, report)
-  local axes = loss:trace(self.dump, nil, true).value:sweep_axes()
-  local places = fitter.places(loss:trace(self.dump, nil, true).value)
-  local out, total = {}, #places * #folds
-  local done = 0
+--- Fits configurations of a loss for these folds (0: on all pictures). places: list of positions on the
+--- loss' sweep axes, in their order. Returns {[fold] = list by configuration of what core.fit gives}.
+--- store: nil, or {get(key), put(key, fit), flush()}; report(fits) is told of each fit that has ended.
+function Fitter:fit(loss, places, folds, store, report)
+  local axes, out = loss:trace(self.dump, nil, true).value:sweep_axes(), {}
   for _, f in ipairs(folds) do
     local list, missing, keys = {}, {}, {}
     for k, place in ipairs(places) do
@@ -238,19 +217,23 @@ function Fitter:fit(loss, folds, store, report)
       list[k] = store and store.get(keys[k])
       if not list[k] then missing[#missing + 1] = k end
     end
-    done = done + #places - #missing
+    report(#places - #missing)
     for first = 1, #missing, TOGETHER do
       local some = table.move(missing, first, math.min(first + TOGETHER - 1, #missing), 1, {})
       local own = {}
       for i, k in ipairs(some) do own[i] = places[k] end
-      local fitted = fit_some(self, loss, f, own, report and function(_, _, running)
-        report(done + #some - running, total)
+      local left, fitted = #some, nil
+      fitted = fit_some(self, loss, f, own, function(stage, _, running)
+        if stage == #self:sample(f).stages and running < left then
+          report(left - running)
+          left = running
+        end
       end)
+      report(left)
       for i, k in ipairs(some) do
         list[k] = fitted[i]
         if store then store.put(keys[k], fitted[i]) end
       end
-      done = done + #some
       if store then store.flush() end
     end
     out[f] = list
@@ -292,102 +275,4 @@ function Fitter:intervals(o)
   return own
 end
 
--- -- What a fit cannot say ----------------------------------------------------------------------------
-
--- Accuracy of the network as it is, by a data set /split of the dump: {value = accuracy}.
-local function accuracy_by_split(self)
-  local split = self.dump:per_image "split"
-  if not split or (self.part and self.part.split ~= nil) then return nil end
-  local right, all = {}, {}
-  for k, counts in ipairs(self.scores_unfitted) do
-    local s = split[self.images[k]]
-    right[s], all[s] = right[s] or 0, all[s] or 0
-    for c = 1, #self.names do
-      right[s], all[s] = right[s] + counts[1][c], all[s] + counts[3][c]
-    end
-  end
-  for s, n in pairs(all) do right[s] = n > 0 and right[s] / n or 0 / 0 end
-  return right
-end
-
---- Remarks: a list of texts. counts: by picture, of the network as it is (core.Scores:counts).
-function Fitter:remarks(counts)
-  local list, C = {}, #self.names
-  self.scores_unfitted = counts
-  if self.units < 10 then
-    list[1] = ("only %d %s: intervals over pictures are too narrow, and differences mostly chance"):format(
-      self.units, self.groups and "groups of pictures" or "pictures")
-  end
-  for f = 1, self.folds do
-    local without = {}
-    for c = 1, C do
-      local n = 0
-      for k, image in ipairs(counts) do
-        if self.fold[k] ~= f then n = n + image[3][c] end
-      end
-      if n == 0 then without[#without + 1] = self.names[c] end
-    end
-    if #without > 0 then
-      list[#list + 1] = ("fold %d was fitted without a pixel of %s: their biases say nothing"):format(f,
-        table.concat(without, ", "))
-    end
-  end
-  local by = accuracy_by_split(self)
-  local values = {}
-  for s in pairs(by or {}) do values[#values + 1] = s end
-  table.sort(values, function(a, b) return tostring(a) < tostring(b) end)
-  if #values > 1 then
-    local texts = {}
-    for i, s in ipairs(values) do
-      texts[i] = ("%s %.3f"):format(math.tointeger(s) or s, by[s])
-    end
-    list[#list + 1] = ("the dump has several parts (/split; accuracy: %s). Pictures that the network was trained on show "
-      .. "one that knows the answers: part = {split = ...} chooses"):format(table.concat(texts, ", "))
-  end
-  return list
-end
-
---- Remarks on fits: list by fold of lists by configuration; label(k) names a configuration.
-function fitter.not_converged(fits, label)
-  local seen, names = {}, {}
-  for _, list in pairs(fits) do
-    for k, fitted in ipairs(list) do
-      if fitted.state ~= "converged" and not seen[k] then
-        seen[k] = true
-        names[#names + 1] = {k = k, text = ("%s (%s)"):format(label(k), fitted.state)}
-      end
-    end
-  end
-  table.sort(names, function(a, b) return a.k < b.k end)
-  if #names == 0 then return nil end
-  local shown = {}
-  for i = 1, math.min(3, #names) do shown[i] = names[i].text end
-  return ("%d fit%s did not converge: %s%s"):format(#names, #names == 1 and "" or "s",
-    table.concat(shown, "; "), #names > 3 and "; ..." or "")
-end
-
--- -- A store in a run folder --------------------------------------------------------------------------
-
---- Fits kept in fits.json of a run folder: what Fitter:fit takes as store. folder: core.folder, path: its path.
-function fitter.store(folder, path, read_file)
-  local text = read_file(path .. "/fits.json")
-  local kept = text and json.decode(text)
-  kept = type(kept) == "table" and kept or {}
-  local changed = false
-  return {
-    get = function(key)
-      local v = kept[key]
-      if not v then return nil end
-      return {log_t = v.log_t, b = v.b, value = v.value, start = v.start, state = v.state, slope = v.slope,
-        iterations = v.iterations, evaluations = v.evaluations}
-    end,
-    put = function(key, fitted) kept[key], changed = fitted, true end,
-    flush = function()
-      if changed then folder:put("fits.json", json.encode(kept, true) .. "\n") end
-      changed = false
-    end,
-  }
-end
-
-fitter.Fitter = Fitter
 return fitter

@@ -22,7 +22,7 @@ local modules = {
 }
 
 -- Names that live in another module.
-local members = {sweep = {"segx.sweep", "sweep"}, grad = {"segx.grad", "grad"},
+local members = {sweep = {"segx.sweep", "sweep"}, fit = {"segx.fit", "fit"}, grad = {"segx.grad", "grad"},
   search = {"segx.search", "search"}, read_results = {"segx.read", "results"}}
 
 -- -- Dumps ----------------------------------------------------------------------------------------

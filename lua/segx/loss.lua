@@ -346,6 +346,9 @@ function Loss:name(label)
   return new {kind = "name", loss = self, label = label}
 end
 
+--- Its name of :name, or nil.
+function Loss:label() return self.node.kind == "name" and self.node.label or nil end
+
 -- A loss as a list of terms with factors: {{term node, factor, classes, masks, label}}.
 local function flatten(loss, state, into)
   local node = loss.node

@@ -48,9 +48,9 @@ function progress.new()
     return show(("pass %d of %d"):format(pass, passes), (pass - 1 + done / total) / passes,
       done / math.max(core.clock() - pass_start, 1e-9))
   end
-  function report.rows(done, total)
+  function report.rows(done, total, what)
     if current ~= "rows" then current, start = "rows", core.clock() end
-    return show("rows", done / total)
+    return show(what or "rows", done / total)
   end
   function report.finish()
     if shown and terminal then io.stderr:write("\r\27[K") end

@@ -1,5 +1,6 @@
 --[[
-rank.lua: rank correlation of per-image losses with a per-image metric, for the columns of a sweep.
+rank.lua: rank correlation of per-image losses with a per-image metric, and intervals, for the columns of
+a sweep.
 The correlation is computed for every configuration, its interval when a row is looked at: a top ten
 of a million rows costs ten bootstraps.
 ]]
@@ -46,11 +47,10 @@ function rank.page(o)
   return list
 end
 
---- Ends of the intervals and notes, lists by row that compute what is read, and remember the last ones.
---- o: kind, metric, options, count (rows), values (the correlations; where there is none, there is no
---- interval), losses(row) -> list by image; for a paired difference minus(row), the same of the control;
---- without it there is no note.
-function rank.intervals(o)
+--- Ends of intervals and notes, lists by row that compute what is read, and remember the last ones.
+--- o: count (rows), values (where one is NaN, there is no interval), interval(row) -> lo, hi; noted: with
+--- notes, which say where a difference is not separable from 0.
+function rank.ends(o)
   local known, count = {}, 0
   local function ends(r)
     if not known[r] then
@@ -58,24 +58,32 @@ function rank.intervals(o)
       if v ~= v then return {v, v} end
       if count == 4096 then known, count = {}, 0 end
       count = count + 1
-      local function minus_of(losses)
-        for i, v in ipairs(losses) do losses[i] = -v end
-        return losses
-      end
-      local _, lo, hi = stat.interval {kind = o.kind, x = minus_of(o.losses(r)), y = o.metric,
-        minus = o.minus and minus_of(o.minus(r)), groups = o.options.groups,
-        resamples = o.options.resamples, seed = o.options.seed, level = o.options.level}
-      known[r] = {lo, hi}
+      known[r] = {o.interval(r)}
     end
     return known[r]
   end
   local lo = pages.list(o.count, function(r) return ends(r)[1] end)
   local hi = pages.list(o.count, function(r) return ends(r)[2] end)
-  local note = o.minus and pages.list(o.count, function(r)
+  local note = o.noted and pages.list(o.count, function(r)
     local least, most = table.unpack(ends(r))
     return least == least and stat.not_separable(least, most) and "not separable" or ""
   end)
   return lo, hi, note
+end
+
+--- The same of correlations. o: kind, metric, options, count, values, losses(row) -> list by image; for a
+--- paired difference minus(row), the same of the control; without it there is no note.
+function rank.intervals(o)
+  local function minus_of(losses)
+    for i, v in ipairs(losses) do losses[i] = -v end
+    return losses
+  end
+  return rank.ends {count = o.count, values = o.values, noted = o.minus ~= nil, interval = function(r)
+    local _, lo, hi = stat.interval {kind = o.kind, x = minus_of(o.losses(r)), y = o.metric,
+      minus = o.minus and minus_of(o.minus(r)), groups = o.options.groups,
+      resamples = o.options.resamples, seed = o.options.seed, level = o.options.level}
+    return lo, hi
+  end}
 end
 
 return rank

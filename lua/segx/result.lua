@@ -37,11 +37,13 @@ end
 --- A Result. o: columns (list of {name, values, lo, hi, note, texts}: lo, hi the interval's ends, note a
 --- text per row, texts the values as csv has them, all four optional), count (rows), n_axes (how many of
 --- the columns are parameters), loss and positions ({axis = list of 1-based positions}) or losses (list
---- by row; may compute on access), reasons (why a row failed, by row, or nil), stats. Lists may compute
---- what is read; streamed: they do, and are best read in the order of the rows.
+--- by row; may compute on access), reasons (why a row failed, by row, or nil), stats, biases (by row a
+--- function that makes row:bias(), see bias.lua), notes (texts that stand below the table). Lists may
+--- compute what is read; streamed: they do, and are best read in the order of the rows.
 function result.new(o)
   local r = {columns = o.columns, by_name = index_names(o.columns), n_axes = o.n_axes, positions = o.positions,
     loss = o.loss, losses = o.losses, reasons = o.reasons, stats = o.stats, streamed = o.streamed,
+    biases = o.biases, notes = o.notes,
     index = pages.list(o.count, function(i) return i end), whole = true, shown = 20}
   return setmetatable(r, Result)
 end
@@ -78,7 +80,8 @@ local function gather(r, index, shown)
   local positions = {}
   for name, list in pairs(r.positions) do positions[name] = these(list) end
   local made = result.new {columns = columns, count = #index, n_axes = r.n_axes, loss = r.loss,
-    losses = these(r.losses), positions = positions, reasons = these(r.reasons), stats = r.stats}
+    losses = these(r.losses), positions = positions, reasons = these(r.reasons), stats = r.stats,
+    biases = these(r.biases), notes = r.notes}
   made.shown = shown or r.shown
   return made
 end
@@ -127,6 +130,7 @@ Row.__index = function(row, key)
   local r = own.result
   if r.by_name[key] then return r.by_name[key][own.index] end
   if key == "reason" then return r.reasons and r.reasons[own.index] end
+  if key == "bias" then return r.biases and r.biases[own.index] end
   if key ~= "loss" then return nil end
   if r.losses then return r.losses[own.index] end
   if not r.loss then return nil end
@@ -215,7 +219,7 @@ end
 
 --- Is a larger value of this column better? Losses: no; metrics and rank correlations: yes.
 function result.higher_is_better(column)
-  return not (column:match "^value" or column:match "^part" or column == "control")
+  return not (column:match "^value" or column:match "^part" or column == "control" or column == "fit.rank")
 end
 
 --- Is the order of a column from large to small? Where `descending` does not say: best first.
@@ -475,6 +479,7 @@ Result.__tostring = function(r)
   if #r.index > r.shown then
     text = ("%s\n... %s rows in all"):format(text, format.count(#r.index))
   end
+  for _, note in ipairs(r.notes or {}) do text = text .. "\nnote: " .. note end
   return text
 end
 

@@ -176,10 +176,13 @@ function run.run(sweep, path, evaluate)
   end
   result.folder = path
   local failed, first = write_results(folder, result)
-  local s = result.stats
-  note(("%s: %d rows%s; sums of %d cells found, %d computed (%d image records, %d more found)"):format(path,
-    #result, failed > 0 and (", %d failed"):format(failed) or "", s.cells_found, s.cells_new,
-    s.images_new, s.images_found))
+  local s, parts = result.stats, {("%d rows%s"):format(#result, failed > 0 and (", %d failed"):format(failed) or "")}
+  if s.cells_found then
+    parts[2] = ("sums of %d cells found, %d computed (%d image records, %d more found)"):format(s.cells_found,
+      s.cells_new, s.images_new, s.images_found)
+  end
+  if s.fits_found then parts[#parts + 1] = ("%d fits found, %d made"):format(s.fits_found, s.fits_made) end
+  note(("%s: %s"):format(path, table.concat(parts, "; ")))
   report_failed(path .. ": ", failed, first, first and result.reasons[first])
   return result
 end

@@ -25,6 +25,7 @@ want, a list of columns
                           With a 95 % interval over images; where a control is given, a second column,
                           tau(iou)-control, has the paired difference and says "not separable"
                           where its interval holds 0
+    fit.miou, fit.gain, fit.rank, fit.iou.pole ...   offline fits, see fit.lua; their options: fit = {folds = 2}
     miou, accuracy, iou.pole ...   metrics of the dump (the same in every row; see segx.metrics)
 
 Every configuration is one row: a value of each axis, then the columns.
@@ -39,6 +40,8 @@ local losses = require "segx.losses"
 local metrics = require "segx.metrics"
 local rank = require "segx.rank"
 local refusal = require "segx.refusal"
+local fit = require "segx.fit"
+local fits = require "segx.fits"
 local grad = require "segx.grad"
 local result = require "segx.result"
 local stat = require "segx.stat"
@@ -49,7 +52,8 @@ local sweep = {}
 -- -- Columns --------------------------------------------------------------------------------------
 -- A column plan is {name, tensor = what to evaluate, pick = class position or nil, divide = tensor or
 -- nil}, with rank = {kind, metric} where tensor and minus (the control's, or nil) are losses by image;
--- or {name, metric = the name of a metric of the dump}.
+-- or {name, metric = the name of a metric of the dump}; or {name, tensor, fit = a column of fits.columns}: the
+-- tensor gives it the axes.
 
 local function class_position(names, class, column)
   for c, n in ipairs(names) do
@@ -164,6 +168,15 @@ local dotted = {
       function(class) return class_position(self.names, class, column) end)
     if not known then errors.unknown("sweep", "column", column, grad.column_names) end
   end,
+  fit = function(out, self, rest, column)
+    local list = fits.columns(rest, column, self.control ~= nil,
+      function(class) return class_position(self.names, class, column) end)
+    if not list then errors.unknown("sweep", "column", column, fit.known()) end
+    for _, c in ipairs(list) do
+      out[#out + 1] = {name = c.name, fit = c, tensor = self.traced.value,
+        minus = c.minus == "control" and self.traced_control.value or nil}
+    end
+  end,
   part = function(out, self, label, column) part_columns(out, self.traced, label, column) end,
 }
 
@@ -253,14 +266,14 @@ local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
 local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa",
-  "intervals", "level", "groups", "seed",
+  "intervals", "level", "groups", "seed", "fit",
   "out"}
 
 --- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa, intervals, level,
 --- groups, seed, out}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
 --- excepted, which need the confusion matrices). intervals: number of bootstrap resamples (1000), or
 --- false for none; level: 0.95; groups: a name or number per image, images of one group (a patient)
---- are drawn together; seed: 0. out: a folder that keeps all
+--- are drawn together; seed: 0. fit: options of offline fits (fit.lua). out: a folder that keeps all
 --- sums, so that the same line goes on where it was stopped (segx/run.lua).
 function sweep.sweep(o)
   if type(o) ~= "table" then errors.misuse("sweep: expected {dump = d, loss = loss}") end
@@ -290,6 +303,11 @@ function sweep.sweep(o)
   self.axes = collect_axes(self.tensors)
   check_names(self.axes)
   self.refused = refused_in(self)
+  for _, c in ipairs(self.columns) do
+    if c.fit and not self.fits then
+      self.fits = fit.table(self.dump, {self.loss}, self.control, o.fit or {}, o)
+    end
+  end
   return self
 end
 
@@ -455,9 +473,11 @@ local function axis_columns(axes, count)
   return columns
 end
 
--- Column c, list by row, on the page of n rows that the grid is at.
-local function fill(self, grid, c, n)
-  if c.metric then
+-- Column c, list by row, on the page of n rows that the grid is at; first: the row of its first.
+local function fill(self, grid, c, n, first)
+  if c.fit then
+    return table.move(c.list.values, first, first + n - 1, 1, {})
+  elseif c.metric then
     local v, list = metrics.metrics(self.dump, {}):get(c.metric), {}
     for r = 1, n do list[r] = v end
     return list
@@ -512,8 +532,9 @@ end
 
 -- Why row r failed, or nil. lists: the columns' values.
 local function reason_of(self, positions, lists, bad, r)
-  local refused = refusal_of(self, positions, r)
-  if refused then return refused end
+  local reason = refusal_of(self, positions, r)
+    or self.fits and self.fits:reason(1, self.fit_rows.number(r))
+  if reason then return reason end
   for c, column in ipairs(self.columns) do
     local v = column.of_loss and lists[c][r] or 0.0
     if v - v ~= 0 then      -- NaN or infinite
@@ -531,9 +552,29 @@ local function names_of_images(self, bad)
   return names
 end
 
-local function result_of(self, grid, stats)
+-- The fits of all rows; their columns get their lists.
+local function run_fits(self, opts, positions, count)
+  local function number_in(source)
+    return function(r)
+      return fits.number(source, function(name) return positions[name][r] end)
+    end
+  end
+  self.fit_rows = {count = count, source = function() return 1 end, number = number_in(self.fits.losses[1]),
+    control = self.fits.control and number_in(self.fits.control)}
+  fit.run(self.fits, opts, self.out)
+  for _, c in ipairs(self.columns) do
+    if c.fit then c.list = self.fits:list(c.fit, self.fit_rows, self.intervals) end
+  end
+end
+
+local function result_of(self, opts)
+  local grid, stats = start(self, opts)
   local count = self:count()
   local positions = positions_of(self.axes, count)
+  if self.fits then
+    run_fits(self, opts, positions, count)
+    stats.fits_found, stats.fits_made = self.fits.found, self.fits.made
+  end
   local columns = axis_columns(self.axes, count)
   local n_axes = #columns
   local lists, streamed = pages.columns {
@@ -542,7 +583,7 @@ local function result_of(self, grid, stats)
     load = function(k)
       local page, n = {first = 1}, 1
       if grid then page.first, n = grid:page(k) end
-      for c, column in ipairs(self.columns) do page[c] = fill(self, grid, column, n) end
+      for c, column in ipairs(self.columns) do page[c] = fill(self, grid, column, n, page.first) end
       for r = 1, #self.refused > 0 and n or 0 do
         if refusal_of(self, positions, page.first + r - 1) then
           for c = 1, #self.columns do page[c][r] = 0 / 0 end
@@ -563,13 +604,16 @@ local function result_of(self, grid, stats)
         metric = image_metric(self, column.rank.metric), options = self.intervals,
         losses = losses(column.tensor), minus = losses(column.minus)}
     end
+    if column.fit then made.lo, made.hi, made.note = column.list.lo, column.list.hi, column.list.note end
     columns[#columns + 1] = made
   end
   local reasons = pages.list(count, function(r)
     return reason_of(self, positions, lists, stats.bad, r)
   end)
   return result.new {columns = columns, count = count, n_axes = n_axes, positions = positions,
-    loss = self.loss, stats = stats, reasons = reasons, streamed = streamed}
+    loss = self.loss, stats = stats, reasons = reasons, streamed = streamed,
+    notes = self.fits and self.fits.notes,
+    biases = self.fits and fit.biases(self.fits, self.fit_rows, self.intervals)}
 end
 
 local function fail_fast(self)
@@ -583,7 +627,7 @@ end
 function Sweep:run()
   if sweep.instead_of_running then sweep.instead_of_running(self) end
   fail_fast(self)
-  local function evaluate(opts) return result_of(self, start(self, opts)) end
+  local function evaluate(opts) return result_of(self, opts) end
   local r = self.out and require("segx.run").run(self, self.out, evaluate) or evaluate(self.opts)
   if not self.out then
     local failed, first
