@@ -18,6 +18,7 @@ Columns, here and in the want of sweeps and searches
     fit.gain        mean IoU less that of the network as it is; fit.gain.pole of one class
     fit.rank        place by mean IoU among the rows, 1 is best, with an interval
 ]]
+local core = require "segx.core"
 local errors = require "segx.errors"
 local fits = require "segx.fits"
 local fitter = require "segx.fitter"
@@ -69,11 +70,29 @@ function fit.known()
   return known
 end
 
---- About how long the fits that are missing take, in seconds; a pass over the dump takes `pass` for one configuration.
-function fit.seconds(self, pass, store_path)
-  local f, pixels = self.fitter, 0
-  for _, i in ipairs(f.images) do pixels = pixels + f.dump:info().px end
-  return pass * math.min(1, f.pixels / math.max(pixels, 1))
+-- A fit takes about as long as this many evaluations of its loss on the same pixels (measured: 50 to 140).
+local EVALUATIONS = 100
+
+--- What the fits of a table would take: {fits, found (in the run folder at `path`), folds, pictures, pixels (at most, of a
+--- sample), seconds (about)}.
+function fit.plan(self, path, opts)
+  local fitting, seconds, left = self.fitter, 0.0, self:amount()
+  local p = {fits = left, folds = fitting.folds, pictures = #fitting.images, pixels = fitting.pixels,
+    found = path and self:count_found(fits.kept(path)) or 0}
+  for _, source in ipairs(self:sources()) do
+    seconds = seconds + core.sample(fitting.dump, {source.value}, opts)
+  end
+  local info = fitting.dump:info()
+  local share = math.min(p.pictures / info.n, fitting.pixels / (info.n * info.max_px))
+  p.seconds = seconds * EVALUATIONS * share * (left - p.found) / left
+  return p
+end
+
+--- Its text.
+function fit.plan_text(p)
+  local found = p.found > 0 and (", %s found"):format(format.count(p.found)) or ""
+  return ("%s fits%s: %d folds of %d pictures, %s"):format(format.count(p.fits), found, p.folds, p.pictures,
+    format.about(p.seconds))
 end
 
 -- -- A list of losses -----------------------------------------------------------------------------
@@ -168,9 +187,7 @@ end
 
 --- Text of what it would take.
 function Fit:plan()
-  return ("%s fits: %d losses%s, %d folds of %d pictures, at most %s pixels each"):format(format.count(self.table:amount()),
-    #self.rows, self.control and " and the control" or "", self.table.fitter.folds, #self.table.fitter.images,
-    format.count(self.table.fitter.pixels))
+  return fit.plan_text(fit.plan(self.table, self.out, self.opts))
 end
 
 --- Fits and scores; returns a Result.

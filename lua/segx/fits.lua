@@ -65,9 +65,33 @@ function fits.new(fitting, losses, control)
   return self
 end
 
+--- Losses and control, in this order.
+function Fits:sources()
+  local list = table.move(self.losses, 1, #self.losses, 1, {})
+  list[#list + 1] = self.control
+  return list
+end
+
 --- How many fits that takes.
 function Fits:amount()
-  return (self.count + (self.control and #self.control.places or 0)) * self.fitter.folds
+  local n = 0
+  for _, source in ipairs(self:sources()) do
+    for k = 1, #source.places do n = n + (source.reasons[k] and 0 or 1) end
+  end
+  return n * self.fitter.folds
+end
+
+--- How many of them are in what a run folder keeps (fits.kept).
+function Fits:count_found(kept)
+  local n = 0
+  for _, source in ipairs(kept and self:sources() or {}) do
+    for k, place in ipairs(source.places) do
+      for f = 1, source.reasons[k] and 0 or self.fitter.folds do
+        n = n + (kept.fits[self.fitter:key(source.loss, place, source.axes, f)] and 1 or 0)
+      end
+    end
+  end
+  return n
 end
 
 --- Which combination a row has of a source. position(axis name) -> 1-based position.
@@ -118,8 +142,7 @@ function Fits:run(store)
     done = done + n
     if report then report.rows(done, total, "fits") end
   end
-  for _, source in ipairs(self.losses) do fit_source(self, source, store, ended) end
-  if self.control then fit_source(self, self.control, store, ended) end
+  for _, source in ipairs(self:sources()) do fit_source(self, source, store, ended) end
   local theta = {}
   for f = 1, self.fitter.folds do theta[f] = {} end
   for _, source in ipairs(self.losses) do take_places(source, theta) end
@@ -170,9 +193,10 @@ local function place_of(source, k) return source and source.place and source.pla
 local function ranks_of(values, n)
   local ranks = {}
   for k = 1, n do
-    ranks[k] = 1
-    for j = 1, n do
+    ranks[k] = 0.5
+    for j = 1, n do      -- equal ones share the middle of their places
       if values[j] > values[k] then ranks[k] = ranks[k] + 1 end
+      if values[j] == values[k] then ranks[k] = ranks[k] + 0.5 end
     end
   end
   return ranks
@@ -223,9 +247,7 @@ function Fits:reason(source, k) return self.losses[source].reasons[k] end
 
 local function fits_that_failed(self, list)
   local names, count = {}, 0
-  local sources = table.move(self.losses, 1, #self.losses, 1, {})
-  sources[#sources + 1] = self.control
-  for _, source in ipairs(sources) do
+  for _, source in ipairs(self:sources()) do
     for k, by_fold in pairs(source.fitted) do
       local state
       for _, fitted in ipairs(by_fold) do

@@ -192,12 +192,13 @@ end
 
 -- -- Kept in a run folder ---------------------------------------------------------------------------
 
--- What a fit of this configuration depends on, as one text.
-local function key_of(self, loss, place, axes, f)
+--- Under what a fit is kept: everything that it depends on. axes: of the loss, place: where on them, f:
+--- fold.
+function Fitter:key(loss, place, axes, f)
   local at = {}
   for k, a in ipairs(axes) do at[a.name] = place[k] end
   local i, parts = self.dump:info(), {}
-  for _, v in ipairs {core.text(loss:at(at):tensor(self.dump)), i.fingerprint, f, self.folds, self.pixels, self.seed, self.l2,
+  for _, v in ipairs {1, core.text(loss:at(at):tensor(self.dump)), i.fingerprint, f, self.folds, self.pixels, self.seed, self.l2,
     self.iterations, self.run.precision, table.concat(self.images, ","),
     self.groups and table.concat(self.groups, ",") or "-"} do parts[#parts + 1] = tostring(v) end
   return core.hash(table.concat(parts, "|"))
@@ -213,7 +214,7 @@ function Fitter:fit(loss, places, folds, store, report)
   for _, f in ipairs(folds) do
     local list, missing, keys = {}, {}, {}
     for k, place in ipairs(places) do
-      keys[k] = store and key_of(self, loss, place, axes, f)
+      keys[k] = store and self:key(loss, place, axes, f)
       list[k] = store and store.get(keys[k])
       if not list[k] then missing[#missing + 1] = k end
     end

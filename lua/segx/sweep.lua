@@ -392,7 +392,8 @@ end
 --- What running would cost, before any of it: {configurations, axes, passes, pass (names of the axes
 --- inside the pass), free (the others), columns, bytes (read by the passes that are left), seconds
 --- (about, measured on the dump's first images; of it interval_seconds for results.csv), refused (rows, where parameters are refused), folder
---- ({cells, found, passes, begun}: what is in `out` already), engine (what core.plan says)}. Prints.
+--- ({cells, found, passes, begun}: what is in `out` already), fits (see fit.plan; in
+--- seconds too), engine (what core.plan says)}. Prints.
 function Sweep:plan()
   local needs = self:needs()
   local folder <close> = self.out and core.folder(self.out, {look = true})
@@ -416,7 +417,8 @@ function Sweep:plan()
     p.seconds = core.sample(self.dump, needs, self.opts) * missing
   end
   p.interval_seconds = seconds_of_intervals(self)
-  p.seconds = p.seconds + p.interval_seconds
+  p.fits = self.fits and fit.plan(self.fits, self.out, self.opts)
+  p.seconds = p.seconds + p.interval_seconds + (p.fits and p.fits.seconds or 0)
   return setmetatable(p, Plan)
 end
 
@@ -441,6 +443,7 @@ Plan.__tostring = function(p)
   else
     add("no pass over the images, %s", format.about(p.seconds))
   end
+  if p.fits then add("%s", fit.plan_text(p.fits)) end
   if p.interval_seconds > 5 and 2 * p.interval_seconds > p.seconds then
     add("%s of that go to the intervals in results.csv (intervals = false leaves them out)",
       format.about(p.interval_seconds))
