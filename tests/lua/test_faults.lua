@@ -1,4 +1,4 @@
--- test_faults.lua: whole scripts (open, losses, class weights, metrics, a sweep, gradients) in which the
+-- test_faults.lua: whole scripts (open, losses, class weights, metrics, a sweep, gradients; fits) in which the
 -- n-th allocation of the engine, the n-th read or the n-th growth of Lua's memory fails, for every n
 -- until none is left to fail. Each ends in a clear error or in the right numbers, and the program goes
 -- on. (That nothing leaks or is used after its end is seen under the address sanitizer.)
@@ -42,6 +42,14 @@ local function whole(path)
   return out
 end
 
+-- Offline fits and what one does with them.
+local function fitted(path)
+  local d <close> = segx.open(path)
+  local r = segx.fit {dump = d, loss = {L.focal {gamma = gamma}, L.dice {}}, control = L.ce {}, pixels = 60, iterations = 5,
+    intervals = 20}
+  return {r:csv(), tostring(r:best "fit.miou":bias())}
+end
+
 local function message(e)
   if type(e) == "string" then return e, "string" end
   local got, text = pcall(function() return e.message end)
@@ -49,7 +57,8 @@ local function message(e)
 end
 
 -- kind: of fault; fits(text, code): is this the error that it should end in?
-local function every(kind, path, fits, step)
+local function every(kind, path, fits, step, script)
+  local whole = script or whole
   local want = whole(path)
   local n, fired, survived, failed = 0, nil, 0, 0
   repeat
@@ -97,4 +106,12 @@ end
 test "memory of Lua" (function()
   every("lua", paths[2], function(text) return text:find "not enough memory" end,
     function(n) return slow * (n < 2000 and 7 or 1 + n // 97) end)
+end)
+
+test "memory of the engine, reads: fits" (function()
+  every("memory", paths[1], function(text) return text:lower():find "memory" end,
+    function(n) return slow * (1 + n // 40) end, fitted)
+  every("read", paths[1], function(text, code)
+    return tostring(code):lower() == "file" and text:find "injected fault"
+  end, one, fitted)
 end)
