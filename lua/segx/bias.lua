@@ -98,11 +98,11 @@ local function numbers(self)
   return list
 end
 
---- {"t": ..., "b": {class: ...}} with all digits, the classes in alphabetic order.
+--- {"t": ..., "b": {class: ...}}, six digits, as all these texts.
 function Bias:json()
-  local b = {}
-  for _, name in ipairs(self.names) do b[name] = self.b[name] end
-  return json.encode {t = self.t, b = b}
+  local list = {}
+  for c, name in ipairs(self.names) do list[c] = json.encode(name) .. ": " .. number(self.b[name]) end
+  return ('{"t": %s, "b": {%s}}'):format(number(self.t), table.concat(list, ", "))
 end
 
 --- A Lua table, class by class.
