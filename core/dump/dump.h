@@ -91,6 +91,10 @@ const char *sx_dump_image_name(const sx_dump *d, size_t image);
 /* A further data set of the file with one number or one text per image ("/group", "/picture"): n numbers to v, or (for texts) NaN there
  * and *text, n of them, the dump's. *there: false where the file has no such data set; then nothing else is touched. */
 sx_err sx_dump_per_image(sx_dump *d, const char *name, double *v, const char *const **text, bool *there, sx_error *er);
+/* What the network saw, if the file has it beside the labels: a data set "images" (or image, pictures, picture, rgb,
+ * thumbnails) of uint8, {n, space}, {n, space, C} or {n, C, space} with C = 1, 3 or 4 (n missing where there is a group per
+ * sample). 3 bytes per pixel, the caller's (sx_free); *rgb NULL: there is none. From the thread that opened the dump. */
+sx_err sx_dump_picture(sx_dump *d, size_t image, unsigned char **rgb, sx_error *er);
 
 /* Values of one image. Element (c, p) of the logits is logits[c * c_stride + p * p_stride], strides in
  * elements of logits_type; native byte order. SX_SIGMOID1 has one channel here. labels are contiguous. */

@@ -1,6 +1,6 @@
 /*
- * h5.h: the HDF5 library, made quiet and wrapped in our errors. Included by h5.c, h5read.c, open.c
- * and write.c only. All calls from one thread, after sx_h5_load.
+ * h5.h: the HDF5 library, made quiet and wrapped in our errors. Included by h5.c, h5read.c, open.c,
+ * picture.c and write.c only. All calls from one thread, after sx_h5_load.
  */
 #ifndef SX_DUMP_H5_H
 #define SX_DUMP_H5_H
