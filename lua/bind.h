@@ -146,6 +146,10 @@ void sxl_open_stats(lua_State *L); /* the table `stats` of the module table on t
 struct sx_boot;
 void sxl_read_boot(lua_State *L, size_t n, struct sx_boot *b);
 
+/* -- bind_draw.c ------------------------------------------------------------------------------- */
+
+void sxl_open_draw(lua_State *L); /* functions into the module table on top */
+
 /* -- bind_graph.c ------------------------------------------------------------------------------ */
 
 void sxl_open_graph(lua_State *L); /* functions into the module table on top */

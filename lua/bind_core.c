@@ -748,6 +748,7 @@ int luaopen_segx_core(lua_State *L)
     sxl_open_fit(L);
     sxl_open_stats(L);
     sxl_open_graph(L);
+    sxl_open_draw(L);
     lua_getfield(L, -1, "Tensor");
     lua_pushcfunction(L, tensor_sweep_axes);
     lua_setfield(L, -2, "sweep_axes");

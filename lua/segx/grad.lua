@@ -28,6 +28,8 @@ errors.own()
 
 local grad = {}
 local Loss = losses.Loss
+local function plot() return require "segx.plot" end      -- when a figure is asked for
+local function palette() return require "segx.palette" end
 local ratio = tensor.ratio
 
 -- -- Gradients as tensors ------------------------------------------------------------------------
@@ -394,6 +396,75 @@ Report.__tostring = function(r)
   return table.concat(out, "\n")
 end
 
+-- "pole 4.9 %": a class with its part of the whole.
+local function with_part(name, v) return v == v and ("%s %.1f %%"):format(name, 100 * v) or name end
+
+-- Rows of a matrix {true class, logit}, each divided by its scale.
+local function scaled_rows(matrix, scale)
+  local rows = {}
+  for i, row in ipairs(matrix:totable()) do
+    rows[i] = {}
+    for k, v in ipairs(row) do rows[i][k] = scale[i] > 0 and v / scale[i] or 0 / 0 end
+  end
+  return rows
+end
+
+local function flow_figure(r, signed)
+  local names, sums, total = {}, {}, 0.0
+  for i, row in ipairs(r.flow:totable()) do
+    sums[i] = 0.0
+    for _, v in ipairs(row) do sums[i] = sums[i] + v end
+    total = total + sums[i]
+  end
+  for i, name in ipairs(r.class_names) do names[i] = with_part(name, sums[i] / total) end
+  local z, most = scaled_rows(signed and r.net or r.flow, sums), 0.0
+  for i, row in ipairs(z) do
+    for k, v in ipairs(row) do
+      if v == v and i ~= k then most = math.max(most, math.abs(v)) end
+    end
+  end
+  if most == 0 then most = 1.0 end
+  return plot().heatmap {kind = signed and "net" or "flow", top = true, percent = true,
+    title = signed and "Which way the gradient of each class' pixels goes"
+      or "Where the gradient of each class' pixels goes",
+    note = {"gradient of " .. tostring(r.loss),
+      "row: true class and its share of the whole; column: logit; a row's sizes add up to 100 %, colours "
+      .. "end at the largest off the diagonal"},
+    xnames = r.class_names, ynames = names, z = z, xlabel = "logit", ylabel = "true class",
+    zlabel = signed and "up (-) or down (+), part of the row" or "part of the row", map = signed and "diverging" or "viridis",
+    zlim = {signed and -most or 0.0, most}}
+end
+
+local function class_figure(r, what)
+  local values = {}
+  for c = 1, #r.class_names do values[c] = r[what][c - 1] end
+  return plot().bars {kind = what, title = "Gradient by true class", note = "gradient of " .. tostring(r.loss),
+    names = r.class_names, values = values, percent = true, xlabel = what}
+end
+
+local figures = {
+  flow = function(r) return flow_figure(r, false) end, net = function(r) return flow_figure(r, true) end,
+  share = function(r) return class_figure(r, "share") end,
+  energy = function(r) return class_figure(r, "energy") end,
+}
+
+--- A figure. what: "flow" (default: rows are true classes, columns the logits that their gradient goes
+--- to), "net" (the same with signs), "share", "energy" (bars by class).
+function Report:plot(what)
+  what = what or "flow"
+  if not figures[what] then
+    errors.unknown("plot", "figure of gradients", what, {"energy", "flow", "net", "share"})
+  end
+  if not self[what] then
+    errors.misuse(("plot: '%s' was not asked for"):format(what),
+      ('loss:gradients(d, {want = {"%s"}})'):format(what == "net" and "flow" or what))
+  end
+  if type(self.l1 or self.l2 or 0) ~= "number" or self.flow and self.flow:dim() ~= 2 then
+    errors.misuse("plot: the loss has sweep axes", "one configuration: row.loss")
+  end
+  return figures[what](self)
+end
+
 -- -- Shares against a control --------------------------------------------------------------------
 
 local Shares = {__name = "segx.Shares"}
@@ -469,6 +540,46 @@ function Shares.text(r, width)
     meta.against and "   control: " .. meta.against or "",
     format.table(meta.against and {"class", "pixels", "control", "this", "change", ""}
       or {"class", "pixels", "this", ""}, rows))
+end
+
+-- Classes in their order; where there are many, those with the longest bars.
+local function longest_bars(r, most)
+  local order = {}
+  for c = 1, #r do order[c] = c end
+  if #r <= most then return order end
+  local function length(row) return math.max(row.pixels, row.this, row.control or 0) end
+  table.sort(order, function(a, b)
+    local p, q = length(r[a]), length(r[b])
+    if p ~= q then return p > q end
+    return a < b
+  end)
+  order = table.move(order, 1, most, 1, {})
+  table.sort(order)
+  return order
+end
+
+--- A figure: for every class the part of the pixels, of the control and of this loss. Of more than
+--- 24 classes the ones with the longest bars.
+function Shares:plot()
+  local meta, names, series = getmetatable(self), {}, {}
+  local colours = palette()
+  series[1] = {name = "pixels", values = {}, colour = colours.behind}
+  if meta.against then
+    series[2] = {name = "control", values = {}, colour = colours.series[6]}
+  end
+  series[#series + 1] = {name = "this", values = {}, colour = colours.series[1]}
+  local order = longest_bars(self, 24)
+  for i, c in ipairs(order) do
+    local row = self[c]
+    names[i] = row.class
+    for _, s in ipairs(series) do s.values[i] = row[s.name] end
+  end
+  local note = {"this: " .. meta.loss}
+  if meta.against then note[2] = "control: " .. meta.against end
+  if #order < #self then note[#note + 1] = ("%d of %d classes"):format(#order, #self) end
+  return plot().bars {kind = "shares", note = note, names = names, series = series, percent = true,
+    title = meta.of == "grad" and "Who gets the gradient" or "What the value is made of",
+    xlabel = "part of the whole"}
 end
 
 --- As text with bars of this width: print(r:bars(8)).

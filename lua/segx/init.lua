@@ -17,7 +17,7 @@ local segx = {version = core.version}
 -- Sub-modules by the name they have here.
 local modules = {
   loss = "segx.losses", axis = "segx.axis", weights = "segx.weights", metrics = "segx.metrics",
-  format = "segx.format", stat = "segx.stat",
+  format = "segx.format", stat = "segx.stat", plot = "segx.plot",
   errors = "segx.errors", cli = "segx.cli",
 }
 

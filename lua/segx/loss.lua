@@ -536,6 +536,19 @@ end
 --- The value as a lazy tensor, e.g. to compute with it.
 function Loss:tensor(d, unit) return self:trace(d, unit).value end
 
+--- What the loss sums over pixels, {image, pixel}, as a lazy tensor: class weights, masks and factors
+--- included, denominators not. A part that is no sum over pixels (Dice ...) is an error.
+function Loss:pixels(d)
+  local all = self:trace(d)
+  for _, p in ipairs(all.parts) do
+    if not p.pixels then
+      errors.misuse(("pixels: %s is no sum over pixels"):format(p.label),
+        "the gradient lies on pixels for every loss: segx.grad(loss, d.logits)")
+    end
+  end
+  return combine(all.parts, "pixels")
+end
+
 -- -- Choosing one configuration -------------------------------------------------------------------
 
 -- Value of a tensor at one position of each sweep axis. positions: {axis name = 1-based position}.
@@ -683,6 +696,14 @@ Loss.__call = function(self, arg, opts)
   for k, v in pairs(arg) do given[k] = v end
   return make_term(node.def, given)
 end
+
+-- -- Looking at images ----------------------------------------------------------------------------
+
+--- Which images are hard for the loss, and are they the ones with bad metrics? See segx/images.lua.
+function Loss:images(d, opts) return require("segx.images").images(self, d, opts) end
+
+--- PNG files of the hardest images with the loss, gradient size or error of every pixel: segx/overlay.lua.
+function Loss:overlay(d, opts) return require("segx.overlay").overlay(self, d, opts) end
 
 -- -- Printing a result ----------------------------------------------------------------------------
 

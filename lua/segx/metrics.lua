@@ -176,6 +176,33 @@ end
 --- Metrics of each image: list of what metrics.of gives.
 function metrics.images(d) return counts_of(d).images end
 
+-- Names by which one number of an image is known.
+local of_image = {iou = "miou", miou = "miou", dice = "mdice", accuracy = "pixel_accuracy"}
+
+--- Position of the class in "iou.pole", nil for "iou"; raises where no image has a metric of this name.
+function metrics.check_image_metric(where, name, class_names)
+  if of_image[name] then return nil end
+  local prefix, class = name:match "^(%w+)%.(.+)$"
+  local known = false
+  for _, m in ipairs(by_class) do known = known or m == prefix end
+  if not known then errors.unknown(where, "metric", name, {"accuracy", "dice", "iou"}) end
+  for c, n in ipairs(class_names) do
+    if n == class then return c end
+  end
+  errors.unknown(where, "class", class, class_names)
+end
+
+--- One number per image: "iou" and "dice" (means over the image's classes), "accuracy", or of one class
+--- "iou.pole" (dice, precision, recall); NaN where it is not defined.
+function metrics.of_images(d, name, where)
+  local c = metrics.check_image_metric(where or "metrics", name, d:info().class_names)
+  local list, key = {}, of_image[name] or name:match "^(%w+)"
+  for i, m in ipairs(metrics.images(d)) do
+    if c then list[i] = m[key][c] else list[i] = m[key] end
+  end
+  return list
+end
+
 --- d:metrics{aggregation = "dataset"}: see the head of this file. iou, dice, precision, recall are
 --- tables by class name or 0-based id; confusion is the matrix of the whole dump, a list of rows.
 function metrics.metrics(d, opts)

@@ -398,11 +398,21 @@ function Result:group(by, column)
 end
 
 local Importance = {__name = "segx.Importance"}
+Importance.__index = Importance
 
 Importance.__tostring = function(list)
   local lines = {}
   for i, a in ipairs(list) do lines[i] = {a.name, a.share, a.values} end
   return format.table({"axis", "share of variance of " .. list.column, "values"}, lines)
+end
+
+--- A figure: a bar per parameter.
+function Importance.plot(list)
+  local names, values = {}, {}
+  for i, a in ipairs(list) do names[i], values[i] = a.name, a.share end
+  return require("segx.plot").bars {kind = "importance", title = "What moves " .. list.column,
+    note = "main effects over the values that were tried; what is left to 100 % is interaction", names = names,
+    values = values, percent = true, xlabel = "share of the variance of " .. list.column}
 end
 
 -- Level of every row on an axis: its value, or, where most values occur once (random draws), one of
@@ -462,6 +472,12 @@ function Result:importance(column)
   end)
   return list
 end
+
+-- -- Figures --------------------------------------------------------------------------------------
+
+--- A figure of the rows: r:plot("heatmap", {x = "gamma", y = "mix", z = "tau(iou)"}):save("x.svg");
+--- printed, it is drawn as text. Kinds and options: segx/result_plot.lua.
+function Result:plot(kind, opts) return require("segx.result_plot").plot(self, kind, opts) end
 
 -- -- Text -----------------------------------------------------------------------------------------
 

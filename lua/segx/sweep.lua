@@ -99,34 +99,9 @@ local function part_columns(out, traced, wanted, column)
 end
 
 local rank_kinds = {tau = "kendall", rho = "spearman"}
-local tau_of = {iou = "miou", miou = "miou", dice = "mdice", accuracy = "pixel_accuracy"}
-
-local function is_class_metric(name)
-  for _, m in ipairs(metrics.by_class) do
-    if m == name then return true end
-  end
-  return false
-end
-
--- A number per image of the dump: what tau and rho compare with.
-local function image_metric(self, name)
-  local list = {}
-  local prefix, class = name:match "^(%w+)%.(.+)$"
-  local c = class and class_position(self.names, class, name)
-  for i, m in ipairs(metrics.images(self.dump)) do
-    if c then list[i] = m[prefix][c] else list[i] = m[tau_of[name]] end
-  end
-  return list
-end
 
 local function rank_columns(out, self, kind, name, column)
-  if not tau_of[name] then
-    local prefix, class = name:match "^(%w+)%.(.+)$"
-    if not is_class_metric(prefix) then
-      errors.unknown(("want '%s'"):format(column), "metric", name, {"accuracy", "dice", "iou"})
-    end
-    class_position(self.names, class, column)
-  end
+  metrics.check_image_metric(("want '%s'"):format(column), name, self.names)
   self.per_image = self.per_image or self.loss:trace(self.dump, "image", true).images
   local rank = {kind = kind, metric = name}
   out[#out + 1] = {name = column, tensor = self.per_image, rank = rank}
@@ -139,9 +114,11 @@ end
 
 local function metric_column(self, column)
   local prefix, class = column:match "^(%w+)%.(.+)$"
-  if is_class_metric(prefix) then
-    class_position(self.names, class, column)
-    return {name = column, metric = column}
+  for _, m in ipairs(metrics.by_class) do
+    if m == prefix then
+      class_position(self.names, class, column)
+      return {name = column, metric = column}
+    end
   end
   local known = {"value", "per_class", "share", "parts", "control", "tau(iou)", "tau(dice)",
     "tau(accuracy)", "accuracy"}
@@ -488,7 +465,7 @@ local function fill(self, grid, c, n, first)
     local losses, places = grid:values(self.place[c.tensor])
     local minus, minus_places
     if c.minus then minus, minus_places = grid:values(self.place[c.minus]) end
-    return rank.page {kind = c.rank.kind, metric = image_metric(self, c.rank.metric), losses = losses,
+    return rank.page {kind = c.rank.kind, metric = metrics.of_images(self.dump, c.rank.metric), losses = losses,
       places = places, minus = minus, minus_places = minus_places}
   end
   local list = grid:column(self.place[c.tensor], c.pick)
@@ -604,7 +581,7 @@ local function result_of(self, opts)
         return t and function(r) return grid:row(self.place[t], r) end
       end
       made.lo, made.hi, made.note = rank.intervals {kind = column.rank.kind, count = count, values = lists[c],
-        metric = image_metric(self, column.rank.metric), options = self.intervals,
+        metric = metrics.of_images(self.dump, column.rank.metric), options = self.intervals,
         losses = losses(column.tensor), minus = losses(column.minus)}
     end
     if column.fit then made.lo, made.hi, made.note = column.list.lo, column.list.hi, column.list.note end

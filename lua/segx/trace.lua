@@ -14,7 +14,8 @@ and last the mean over units. The result is a table of tensors without a pixel a
   share       {class}   what each class adds to the value; their sum is the value
   images      {image}   value of each unit (unit = "image" and batches only), 0 where it has none
   empty       {}        1 when nothing at all was counted (the value is 0 then)
-per_class and share are nil where the loss has no such split.
+  pixels      {image, pixel}   pixel losses: what is summed, weights included
+per_class, share and pixels are nil where the loss has no such split.
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
@@ -145,6 +146,7 @@ local function collect(t, parts)
     empty = nothing_counted(t, parts.has)}
   if parts.per_class then r.per_class = over_units(t, parts.per_class, parts.class_has, nan) end
   if parts.share then r.share = over_units(t, parts.share, parts.has, 0) end
+  r.pixels = parts.pixels
   if t.unit ~= "dataset" then r.images = core.where(parts.has, parts.value, 0) end
   return r
 end
@@ -180,12 +182,12 @@ trace.reductions = {"sum", "mean", "weighted_mean", "mean_all", "mean_elements",
   "per_class"}
 
 -- Mean over the classes that occur of the class means.
-local function class_balanced(t, S, n)
+local function class_balanced(t, S, n, l)
   local present = n:gt(0)
   local classes = present:sum("class")
   local per_class = ratio(S, n, 0)
   return collect(t, {
-    value = ratio(per_class:sum("class"), classes, 0), has = counting_units(t, classes),
+    value = ratio(per_class:sum("class"), classes, 0), has = counting_units(t, classes), pixels = l,
     per_class = per_class, class_has = counting_units(t, n), share = ratio(per_class, classes, 0),
   })
 end
@@ -213,11 +215,11 @@ local function wrap_pixel(t, l, used)
   l = weigh(t, l, used)
   local S, n = unit_sum(t, core.bysum(l)), class_counts(t)
   if t.restricted then n = t.selected * n end
-  if t.reduction == "per_class" then return class_balanced(t, S, n) end
+  if t.reduction == "per_class" then return class_balanced(t, S, n, l) end
   local den = denominators[t.reduction](t, n)
   local amount = t.reduction == "weighted_mean" and den or n:sum("class")
   return collect(t, {
-    value = ratio(unit_sum(t, core.psum(l)), den, 0), has = counting_units(t, amount),
+    value = ratio(unit_sum(t, core.psum(l)), den, 0), has = counting_units(t, amount), pixels = l,
     per_class = ratio(S, n, 0), class_has = counting_units(t, n), share = ratio(S, den, 0),
   })
 end
