@@ -296,8 +296,9 @@ function forms.rank(f, width, _, set)
   for i, v in ipairs(f.values) do
     texts[i] = shown(v, f.x.percent, interval and interval[1][i], interval and interval[2][i])
   end
-  local names = widest(f.names, width // 2)
-  local w = math.max(10, width - names - widest(texts, width) - 4)
+  local values = widest(texts, width)
+  local names = widest(f.names, math.max(6, math.min(width // 2, width - values - 14)))
+  local w = math.max(10, width - names - values - 4)
   local c = new_canvas(f, w, 1)
   local control = f.control and c.column(f.control[2])
   local hollow = {}

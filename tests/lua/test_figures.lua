@@ -117,7 +117,7 @@ b             ######### 2 [1, 3]
 | control   * differs   o not separable
 a 1  |----o-|-|           0.5 [0.4, 0.6]
 a 2         | |---*----|  0.7 [0.6, 0.8]
-     0.4 0.5 0.6 0.7  0.8
+     0.4 0.5 0.6 0.7 0.8
      tau
 ]])
   drawn(plot.parallel {axes = {{label = "gamma", values = {0, 5, 1}},
@@ -189,7 +189,7 @@ iou
 4.8 +
 4.6 +
     ++-------+--------+--------+-------+
-    0.9    0.95       1      1.05     1.1
+    0.9    0.95       1      1.05    1.1
 ]])
   drawn(plot.line {x = {1, 2}, y = {0, 0}}, ascii, [[
 
@@ -602,7 +602,7 @@ test "a result read back draws the same" (function()
   local path = T.tmp "back.csv"
   local r = sweep_result()
   r:csv(path)
-  local back = segx.read_results(path, 2)
+  local back = segx.read_results(path, {n_axes = 2})
   local a, b = all_kinds(r), all_kinds(back)
   for i = 1, #a do
     eq(b[i]:data(), a[i]:data(), a[i].kind)
