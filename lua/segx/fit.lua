@@ -16,6 +16,7 @@ Columns, here and in the want of sweeps and searches
                     each has an interval over the pictures and, where there is a control, a column
                     fit.miou-control: the paired difference, "not separable" where its interval holds 0
     fit.gain        mean IoU less that of the network as it is; fit.gain.pole of one class
+    fit.ious, fit.gains             fit.iou and fit.gain of every class
     fit.rank        place by mean IoU among the rows, 1 is best, with an interval
 ]]
 local core = require "segx.core"
@@ -123,7 +124,8 @@ end
 
 local function add_columns(self, column)
   local rest = type(column) == "string" and column:match "^fit%.(.+)$"
-  local made = rest and fits.columns(rest, column, self.control ~= nil, class_position(self.names, column))
+  local made = rest and fits.columns(rest, column, self.control ~= nil, class_position(self.names, column),
+    self.names)
   if not made then errors.unknown("fit", "column", tostring(column), fit.known()) end
   table.move(made, 1, #made, #self.columns + 1, self.columns)
 end

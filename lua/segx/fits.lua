@@ -159,12 +159,21 @@ local of_all = {miou = "iou", mdice = "dice", dice = "dice", accuracy = "accurac
 
 --- Names of the columns, without their prefix fit.
 fits.column_names = {"miou", "dice", "accuracy", "gain", "rank", "iou.CLASS", "dice.CLASS", "precision.CLASS",
-  "recall.CLASS", "gain.CLASS"}
+  "recall.CLASS", "gain.CLASS", "ious", "gains"}
 
 --- How the columns behind a name (without its prefix) are made: list of {name, metric, class, minus =
---- "control" | "unfitted", rank}, or nil. class(name) -> its position, or raises.
-function fits.columns(rest, column, with_control, class)
+--- "control" | "unfitted", rank}, or nil. class(name) -> its position, or raises; names of the classes.
+function fits.columns(rest, column, with_control, class, names)
   local made
+  if rest == "ious" or rest == "gains" then      -- of every class
+    local list = {}
+    for _, name in ipairs(names) do
+      local one = rest:sub(1, -2) .. "." .. name
+      local own = fits.columns(one, "fit." .. one, with_control, class, names)
+      table.move(own, 1, #own, #list + 1, list)
+    end
+    return list
+  end
   local prefix, of = rest:match "^(%w+)%.(.+)$"
   if rest == "rank" then
     return {{name = column, metric = "iou", rank = true}}

@@ -8,6 +8,7 @@ a run folder is drawn as one that was just computed.
     r:plot("scatter", {x = "value", y = "tau(iou)", z = "gamma"})
     r:plot("rank", {by = "tau(iou)", top = 10})        the best rows with their intervals
     r:plot("bars", {x = "scheme", y = "tau(iou)"})
+    r:plot("classes", {y = "fit.gain", top = 2})       by class: fit.gain.pole ..., of the best rows
 
 Where a figure has fewer axes than the sweep, several rows fall on one place. reduce says which is
 drawn: "best" (default: of the column's better end), "max", "min", or their "mean"; the note under the
@@ -212,15 +213,21 @@ local function first_axis(r, who, skip)
     or errors.misuse(who .. ": which column? The rows have no further parameter", 'x = "gamma"')
 end
 
--- A prefix of columns ("grad.share" -> all grad.share.CLASS), or the name itself.
-local function expand(r, name)
-  if r.by_name[name] then return {{name}} end
+-- Columns behind a prefix ("grad.share": all grad.share.CLASS): list of {name, class}.
+local function by_class(r, name)
   local list, prefix = {}, name .. "."
   for _, c in ipairs(r.columns) do
     if c.name:sub(1, #prefix) == prefix and not c.name:find("%.lo$") and not c.name:find("%.hi$") then
       list[#list + 1] = {c.name, c.name:sub(#prefix + 1)}
     end
   end
+  return list
+end
+
+-- The name itself, or, where there is no such column, those behind it.
+local function expand(r, name)
+  if r.by_name[name] then return {{name}} end
+  local list = by_class(r, name)
   if #list == 0 then r:column(name) end      -- raises, with the nearest name
   return list
 end
@@ -356,9 +363,10 @@ local function check_top(kind, top)
   return top
 end
 
--- "gamma 2, mix 0.75": what tells a row from the others.
+-- "gamma 2, mix 0.75": what tells a row from the others; one text says it alone.
 local function row_label(row, names)
   local list = {}
+  if #names == 1 and type(row[names[1]]) == "string" then return row[names[1]] end
   for k, name in ipairs(names) do list[k] = name .. " " .. format.number(row[name]) end
   return #list > 0 and table.concat(list, ", ") or "this loss"
 end
@@ -452,9 +460,43 @@ function kinds.bars(r, o)
   return plot.bars(given)
 end
 
-local kind_names = {"bars", "heatmap", "line", "parallel", "rank", "scatter"}
+function kinds.classes(r, o)
+  local given = options("classes", o, {"y", "by", "top"})
+  local who, by = 'plot("classes")', o.by or first_result_column(r)
+  if type(o.y) ~= "string" then errors.misuse(who .. ": which columns?", 'y = "fit.gain"') end
+  numeric(who, column(r, by))
+  local top = check_top("classes", o.top or 1)
+  if top > 4 then errors.misuse(who .. ": at most 4 rows stand next to each other") end
+  local best, columns = r:top(top, by), {}
+  for _, c in ipairs(by_class(r, o.y)) do
+    if not c[2]:find "%-control" then columns[#columns + 1] = c end
+  end
+  if #columns == 0 then errors.misuse(("%s: no column %s.CLASS"):format(who, o.y)) end
+  local names = varying(best)
+  if #names == 0 then names = varying(r) end
+  given.names, given.series = {}, {}
+  for k, c in ipairs(columns) do given.names[k] = c[2] end
+  local i = 0
+  for row in best:rows() do
+    i = i + 1
+    local s = {name = row_label(row, names), values = {}, lo = {}, hi = {}}
+    for k, c in ipairs(columns) do
+      s.values[k], s.lo[k], s.hi[k] = row[c[1]], row[c[1] .. ".lo"], row[c[1] .. ".hi"]
+    end
+    if #s.lo < #columns then s.lo, s.hi = nil, nil end
+    given.series[i] = s
+  end
+  if #best == 1 then
+    add_note(given, given.series[1].name)
+    given.series[1].name = nil
+  end
+  given.xlabel = given.xlabel or o.y
+  return plot.bars(given)
+end
 
---- r:plot(kind, opts): a Figure. kind: line, heatmap, parallel, scatter, rank, bars (see the head of
+local kind_names = {"bars", "classes", "heatmap", "line", "parallel", "rank", "scatter"}
+
+--- r:plot(kind, opts): a Figure. kind: line, heatmap, parallel, scatter, rank, bars, classes (see the head of
 --- this file). Columns are named as in the table; where none is named, the first parameters and the
 --- first column that is no parameter are meant.
 function result_plot.plot(r, kind, o)

@@ -147,7 +147,7 @@ local dotted = {
   end,
   fit = function(out, self, rest, column)
     local list = fits.columns(rest, column, self.control ~= nil,
-      function(class) return class_position(self.names, class, column) end)
+      function(class) return class_position(self.names, class, column) end, self.names)
     if not list then errors.unknown("sweep", "column", column, fit.known()) end
     for _, c in ipairs(list) do
       out[#out + 1] = {name = c.name, fit = c, tensor = self.traced.value,

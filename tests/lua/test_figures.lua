@@ -560,6 +560,23 @@ test "rank: intervals, control, not separable" (function()
   ok(text:find "○ not separable from the control" and text:find "● differs", text)
 end)
 
+test "classes: columns by class of the best rows" (function()
+  local names = {"fit.miou", "fit.gain", "fit.gain.sky", "fit.gain.pole", "fit.miou-control", "fit.gain.sky-control"}
+  local columns = {{name = "name", values = {"one", "two", "three"}}}
+  for k, name in ipairs(names) do columns[k + 1] = {name = name, values = {k, k + 10, k + 5}} end
+  columns[4].lo, columns[4].hi, columns[5].lo, columns[5].hi = {1, 2, 3}, {11, 12, 13}, {4, 5, 6}, {14, 15, 16}
+  local r = result.new {columns = columns, count = 3, n_axes = 1, positions = {}}
+  local f = r:plot("classes", {y = "fit.gain", top = 2})
+  eq(f.names, {"sky", "pole"})
+  eq({f.series[1].name, f.series[1].values, f.series[1].lo, f.series[1].hi}, {"two", {13, 14}, {2, 5}, {12, 15}})
+  eq({f.series[2].name, f.series[2].values}, {"three", {8, 9}})
+  eq(r:plot("classes", {y = "fit.gain"}).note, {"two"})
+  throws("no column fit.iou.CLASS", r.plot, r, "classes", {y = "fit.iou"})
+  throws("which columns", r.plot, r, "classes")
+  throws("at most 4", r.plot, r, "classes", {y = "fit.gain", top = 5})
+  eq(r:plot("rank", {by = "fit.miou"}).names, {"two", "three", "one"})
+end)
+
 test "columns by their prefix; unknown and wrong ones" (function()
   local r = result.new {count = 2, n_axes = 1, positions = {}, columns = {{name = "g", values = {1, 2}},
     {name = "scheme", values = {"a", "b"}}, {name = "share.road", values = {0.1, 0.2}},

@@ -267,6 +267,14 @@ test "columns in a sweep; refused rows; control with the sweep's axis" (function
   eq(r:top(1, "fit.rank"):column "fit.rank"[1], math.min(table.unpack(single:column "fit.rank")))
 end)
 
+test "gains and IoU of every class" (function()
+  local r = segx.fit {dump = known, control = L.ce {}, loss = {L.dice {}}, want = {"fit.gains", "fit.ious"}, intervals = false}
+  eq(r:names(), {"name", "fit.gain.sky", "fit.gain.road", "fit.gain.pole", "fit.iou.sky", "fit.iou.sky-control",
+    "fit.iou.road", "fit.iou.road-control", "fit.iou.pole", "fit.iou.pole-control"})
+  local row, m = r:best "fit.iou.sky", known:metrics {}
+  for _, c in ipairs {"sky", "road", "pole"} do near(row["fit.iou." .. c] - row["fit.gain." .. c], m.iou[c], 1e-12) end
+end)
+
 test "one loss or a list: the same numbers" (function()
   local a = segx.fit {dump = random, loss = L.dice {}, pixels = 5000}
   local b = segx.fit {dump = random, loss = {L.dice {}, L.dice {smooth = A.grid("s", {0, 1})}}, pixels = 5000}
