@@ -16,7 +16,8 @@
 static const char help_text[] =
     "usage: segx [options] [script.lua [args]]     run a script (- reads it from standard input)\n"
     "       segx [options] [dump.h5]               lines typed by hand; a dump is opened as d\n"
-    "       segx COMMAND [args]                    info  verify  plan  ls  show  diff  doc  doctor\n"
+    "       segx COMMAND [args]                    info  verify  plan  ls  show  diff  report\n"
+    "                                              doc  doctor\n"
     "\n"
     "as lua:\n"
     "  -e STAT         run STAT                  -i              lines by hand after the script\n"

@@ -16,6 +16,7 @@ local usage = {
   ls = "segx ls [FOLDER]",
   show = "segx show RUN [--top N] [--by COLUMN] [--format csv|json|md|tex|text]",
   diff = "segx diff RUN RUN",
+  report = "segx report RUN [--by COLUMN] [--top N] [--out FILE.html]",
   doc = "segx doc [TOPIC]",
   doctor = "segx doctor",
 }
@@ -145,20 +146,34 @@ local function take_values(command, args, names)
   return rest, given
 end
 
+-- o.top as a number, from 1.
+local function take_top(command, o)
+  if not o.top then return end
+  o.top = math.tointeger(tonumber(o.top)) or misuse(command, "--top wants a whole number")
+  if o.top < 1 then misuse(command, "--top wants a whole number from 1") end
+end
+
 --- segx show RUN: its rows, as they are or the best by a column.
 function cli.show(args)
   local rest, o = take_values("show", args, {top = true, by = true, format = true})
   local words = arguments("show", rest, {}, 1)
-  if o.top then
-    o.top = math.tointeger(tonumber(o.top)) or misuse("show", "--top wants a whole number")
-    if o.top < 1 then misuse("show", "--top wants a whole number from 1") end
-  end
+  take_top("show", o)
   local runs, known = require "segx.runs", false
   for _, f in ipairs(runs.formats) do known = known or o.format == nil or f == o.format end
   if not known then
     misuse("show", ("--format wants %s, got '%s'"):format(table.concat(runs.formats, ", "), o.format))
   end
   print(runs.show(words[1], o))
+  return 0
+end
+
+--- segx report RUN: one HTML file.
+function cli.report(args)
+  local rest, o = take_values("report", args, {top = true, by = true, out = true})
+  local words = arguments("report", rest, {}, 1)
+  take_top("report", o)
+  local out, bytes = require("segx.report").write(words[1], o)
+  print(("%s  %s"):format(out, format.bytes(bytes)))
   return 0
 end
 
@@ -222,6 +237,14 @@ average             region losses: macro (default; weighted with weight) weighte
 empty               region losses, a class without pixels: skip (default) zero smooth]]
 end
 
+function topics.limits()
+  local limits, lines = require "segx.limits", {}
+  for _, list in ipairs {limits.all, limits.fits} do
+    for _, text in ipairs(list) do lines[#lines + 1] = "* " .. text end
+  end
+  return table.concat(lines, "\n")
+end
+
 function topics.ops()
   local rows = {}
   for i, name in ipairs(core.ops()) do
@@ -256,7 +279,7 @@ function cli.doc(args)
   if args[1] then
     print(topic_text(args[1]))
   else
-    print "topics: losses weights metrics options ops, the name of a loss, the name of an op\n"
+    print "topics: losses weights metrics options ops limits, the name of a loss, the name of an op\n"
     print(topics.losses())
   end
   return 0

@@ -335,7 +335,7 @@ function overlay.overlay(loss, d, opts)
     s.greys[c] = ("#%02x%02x%02x"):format(grey, grey, grey)
   end
   if what ~= "error" then s.hi = top_of_scale(shown) end
-  if not os.execute("mkdir -p -- " .. files.quote(opts.out)) then
+  if not os.execute("mkdir -p -- " .. files.quote(opts.out) .. " 2>/dev/null") then
     errors.raise("file", opts.out .. ": the folder cannot be made")
   end
   for k, row in ipairs(shown) do

@@ -490,6 +490,9 @@ local function text_rows(r, most)
   return rows
 end
 
+--- The rows as a table shows them: a list of texts and numbers by column, for each row.
+function Result:texts() return text_rows(self, #self.index) end
+
 Result.__tostring = function(r)
   local text = format.table(names_of(r.columns), text_rows(r, r.shown))
   if #r.index > r.shown then
