@@ -199,14 +199,18 @@ end
 -- Where the row stands that a column is compared with, or nil.
 local function place_of(source, k) return source and source.place and source.place[k] end
 
+-- Places by value, the largest first; equal ones share the middle of theirs. Not a number: last.
 local function ranks_of(values, n)
-  local ranks = {}
-  for k = 1, n do
-    ranks[k] = 0.5
-    for j = 1, n do      -- equal ones share the middle of their places
-      if values[j] > values[k] then ranks[k] = ranks[k] + 1 end
-      if values[j] == values[k] then ranks[k] = ranks[k] + 0.5 end
-    end
+  local order, ranks = {}, {}
+  for k = 1, n do order[k] = k end
+  local function key(k) return values[k] == values[k] and values[k] or -math.huge end
+  table.sort(order, function(a, b) return key(a) > key(b) end)
+  local first = 1
+  while first <= n do
+    local last = first
+    while last < n and key(order[last + 1]) == key(order[first]) do last = last + 1 end
+    for i = first, last do ranks[order[i]] = (first + last) / 2 end
+    first = last + 1
   end
   return ranks
 end
