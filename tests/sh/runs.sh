@@ -1,5 +1,5 @@
 #!/bin/bash
-# Run folders read: segx ls, show, diff. Prints TAP. SEGX_BIN: the program.
+# Run folders read: segx ls, show, diff, report. Prints TAP. SEGX_BIN: the program.
 set -u
 B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
@@ -79,6 +79,16 @@ has o "^rows: 9 equal, 0 only in runs/a, 6 only in runs/it's b, 0 numbers differ
 has o '^  \+ \["runs/it.s b", "5"\]' "diff: arguments"
 sed -i '2s/^0,0,[^,]*,/0,0,0.5,/' runs/a/results.csv; "$B" diff runs/a "runs/it's b" >o
 has o '^gamma=0 mix=0 +value +0.5 +0\.' "diff: which number"
+
+# -- report
+"$B" report "runs/it's b" >o 2>e; is "$?:$(wc -l <e)" "0:0" "report: made"
+has o "^runs/it's b/report.html  [0-9.]+ KiB$" "report: where it is"
+has "runs/it's b/report.html" "not separable" "report: holds the rows"
+"$B" report runs/a --by value --top 2 --out "x.html" >o; is "$?:$(cat o | cut -c1-6)" "0:x.html" "report: --out"
+"$B" report runs/a --by vlaue 2>e; is "$?" 1 "report: an unknown column"
+has e "did you mean 'value'" "report: the column that was meant"
+"$B" report nowhere 2>e; is "$?" 3 "report: no folder"
+"$B" doc limits >o; has o "An interval is about other images" "doc limits"
 
 echo "1..$n"
 exit $bad
