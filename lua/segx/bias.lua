@@ -29,7 +29,7 @@ local function nothing() end
 
 -- One combination of a source on all pictures, and its parameters by fold.
 local function fit_all(fitting, source, k)
-  local fitted = fitting:fit(source.loss, {source.places[k]}, {0}, nil, nothing)[0][1]
+  local fitted = fitting:fit(source.loss, {source.places[k]}, 0, nil, nothing)[1]
   return fitted, source.fitted[k]
 end
 

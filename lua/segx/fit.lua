@@ -34,7 +34,7 @@ local fit = {}
 
 -- -- In a sweep -----------------------------------------------------------------------------------
 
---- Options of fits, in a sweep those of its table `fit`: folds (2), pixels (1e6, of each sample), seed,
+--- Options of fits, in a sweep those of its table `fit`: folds (2), pixels (of each sample: 1e6, fewer where that were more than 256 MiB), seed,
 --- groups (name of a data set with one value per picture, or list: pictures that stay in one fold;
 --- default /group where there is one), part ({split = 1}: only the pictures with this value),
 --- l2 (1e-4), iterations (200 per stage).

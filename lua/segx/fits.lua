@@ -103,23 +103,27 @@ end
 
 -- -- Running --------------------------------------------------------------------------------------
 
-local function fit_source(self, source, store, report)
-  local open, places, folds = {}, {}, {}
+local function fit_source(self, source, f, store, report)
+  local open, places = {}, {}
   for k, place in ipairs(source.places) do
     if not source.reasons[k] then open[#open + 1], places[#places + 1] = k, place end
   end
-  for f = 1, self.fitter.folds do folds[f] = f end
-  local fitted = self.fitter:fit(source.loss, places, folds, store, report)
-  source.fitted = {}
-  for i, k in ipairs(open) do
-    local by_fold = {}
-    for f = 1, #folds do
-      by_fold[f] = fitted[f][i]
-      if by_fold[f].state == "not finite" then
-        source.reasons[k] = source.reasons[k] or ("fit: the loss is not finite on the pictures outside of fold %d"):format(f)
+  for i, fitted in ipairs(self.fitter:fit(source.loss, places, f, store, report)) do
+    local k = open[i]
+    source.fitted[k] = source.fitted[k] or {}
+    source.fitted[k][f] = fitted
+  end
+end
+
+-- Fits of losses that are no number where they start say so, and have no place among the scores.
+local function refuse_lost(source)
+  for k, by_fold in pairs(source.fitted) do
+    for f, fitted in ipairs(by_fold) do
+      if fitted.state == "not finite" then
+        source.reasons[k] = source.reasons[k]
+          or ("fit: the loss is not finite on the pictures outside of fold %d"):format(f)
       end
     end
-    source.fitted[k] = by_fold
   end
 end
 
@@ -142,7 +146,11 @@ function Fits:run(store)
     done = done + n
     if report then report.rows(done, total, "fits") end
   end
-  for _, source in ipairs(self:sources()) do fit_source(self, source, store, ended) end
+  for _, source in ipairs(self:sources()) do source.fitted = {} end
+  for f = 1, self.fitter.folds do
+    for _, source in ipairs(self:sources()) do fit_source(self, source, f, store, ended) end
+  end
+  for _, source in ipairs(self:sources()) do refuse_lost(source) end
   local theta = {}
   for f = 1, self.fitter.folds do theta[f] = {} end
   for _, source in ipairs(self.losses) do take_places(source, theta) end

@@ -111,13 +111,16 @@ local function deal(n, groups, folds, seed)
   return fold, #units
 end
 
---- A fitter for a dump. o: folds (2), pixels (1e6: of each sample), seed (0), groups (name of a data set,
+-- What a sample takes at most where nobody says how many pixels, in bytes of single precision.
+local SAMPLE_BYTES = 1 << 28
+
+--- A fitter for a dump. o: folds (2), pixels (of each sample: 1e6, fewer where that were more than 256 MiB), seed (0), groups (name of a data set,
 --- or list: pictures that stay in one fold; default /group where there is one), part ({split = 1}:
 --- pictures with this value), l2 (1e-4), iterations (200), precision, threads, mem.
 function fitter.new(d, o)
   local self = setmetatable({dump = d, names = d:info().class_names}, Fitter)
   self.folds = integer(o, "folds", 2, 2)
-  self.pixels = integer(o, "pixels", 1000000, 1)
+  self.pixels = integer(o, "pixels", math.min(1000000, SAMPLE_BYTES // (4 * #self.names)), 1)
   self.seed = integer(o, "seed", 0, 0)
   self.iterations = integer(o, "iterations", 200, 1)
   self.l2 = o.l2 or 1e-4
@@ -130,7 +133,6 @@ function fitter.new(d, o)
   self.part = o.part
   self.groups = groups_of(d, self.images, o.groups)
   self.fold, self.units = deal(#self.images, self.groups, self.folds, self.seed)
-  self.samples = {}
   return self
 end
 
@@ -140,9 +142,11 @@ end
 -- and all: 1.4 times as fast.)
 local COARSER, COARSEST, STAGES = 4, 10000, 4
 
---- Samples of the pictures outside of fold f, or (0) of all: dumps in memory, coarse ones first.
+--- Samples of the pictures outside of fold f, or (0) of all: {stages = dumps in memory, coarse ones first,
+--- pixels, images}. Those of one fold are kept at a time.
 function Fitter:sample(f)
-  if self.samples[f] then return self.samples[f] end
+  if self.sampled == f then return self.samples end
+  self.samples = nil
   local images, list = {}, {}
   for k, i in ipairs(self.images) do
     if self.fold[k] ~= f then images[#images + 1] = i end
@@ -157,8 +161,8 @@ function Fitter:sample(f)
     table.insert(list, 1, (core.pixels(list[1], own)))
     own.pixels = own.pixels // COARSER
   end
-  self.samples[f] = {stages = list, pixels = most, images = #images}
-  return self.samples[f]
+  self.samples, self.sampled = {stages = list, pixels = most, images = #images}, f
+  return self.samples
 end
 
 -- -- Configurations -------------------------------------------------------------------------------
@@ -206,40 +210,37 @@ end
 
 local TOGETHER = 32
 
---- Fits configurations of a loss for these folds (0: on all pictures). places: list of positions on the
---- loss' sweep axes, in their order. Returns {[fold] = list by configuration of what core.fit gives}.
+--- Fits configurations of a loss on the pictures outside of fold f (0: on all). places: list of positions on
+--- the loss' sweep axes, in their order. Returns a list by configuration of what core.fit gives.
 --- store: nil, or {get(key), put(key, fit), flush()}; report(fits) is told of each fit that has ended.
-function Fitter:fit(loss, places, folds, store, report)
-  local axes, out = loss:trace(self.dump, nil, true).value:sweep_axes(), {}
-  for _, f in ipairs(folds) do
-    local list, missing, keys = {}, {}, {}
-    for k, place in ipairs(places) do
-      keys[k] = store and self:key(loss, place, axes, f)
-      list[k] = store and store.get(keys[k])
-      if not list[k] then missing[#missing + 1] = k end
-    end
-    report(#places - #missing)
-    for first = 1, #missing, TOGETHER do
-      local some = table.move(missing, first, math.min(first + TOGETHER - 1, #missing), 1, {})
-      local own = {}
-      for i, k in ipairs(some) do own[i] = places[k] end
-      local left, fitted = #some, nil
-      fitted = fit_some(self, loss, f, own, function(stage, _, running)
-        if stage == #self:sample(f).stages and running < left then
-          report(left - running)
-          left = running
-        end
-      end)
-      report(left)
-      for i, k in ipairs(some) do
-        list[k] = fitted[i]
-        if store then store.put(keys[k], fitted[i]) end
-      end
-      if store then store.flush() end
-    end
-    out[f] = list
+function Fitter:fit(loss, places, f, store, report)
+  local axes = loss:trace(self.dump, nil, true).value:sweep_axes()
+  local list, missing, keys = {}, {}, {}
+  for k, place in ipairs(places) do
+    keys[k] = store and self:key(loss, place, axes, f)
+    list[k] = store and store.get(keys[k])
+    if not list[k] then missing[#missing + 1] = k end
   end
-  return out
+  report(#places - #missing)
+  for first = 1, #missing, TOGETHER do
+    local some = table.move(missing, first, math.min(first + TOGETHER - 1, #missing), 1, {})
+    local own = {}
+    for i, k in ipairs(some) do own[i] = places[k] end
+    local left = #some
+    local fitted = fit_some(self, loss, f, own, function(stage, _, running)
+      if stage == #self:sample(f).stages and running < left then
+        report(left - running)
+        left = running
+      end
+    end)
+    report(left)
+    for i, k in ipairs(some) do
+      list[k] = fitted[i]
+      if store then store.put(keys[k], fitted[i]) end
+    end
+    if store then store.flush() end
+  end
+  return list
 end
 
 --- What core.score wants of a fit: {t, b1, b2 ...}.

@@ -61,7 +61,7 @@ for _, case in ipairs(cases) do
   local d <close> = segx.open(arg[1])
   local f = fitter.new(d, {pixels = 10000000})
   local start = core.clock()
-  local fitted = f:fit(case[3], places, {0}, nil, function() end)[0]
+  local fitted = f:fit(case[3], places, 0, nil, function() end)
   local ours, evaluations, open = core.clock() - start, 0, 0
   for _, q in ipairs(fitted) do
     evaluations = evaluations + q.evaluations
