@@ -92,7 +92,7 @@ end
 --- Its text.
 function fit.plan_text(p)
   local found = p.found > 0 and (", %s found"):format(format.count(p.found)) or ""
-  return ("%s fits%s: %d folds of %d pictures, %s"):format(format.count(p.fits), found, p.folds, p.pictures,
+  return ("%s fits%s: %d folds over %d pictures, %s"):format(format.count(p.fits), found, p.folds, p.pictures,
     format.about(p.seconds))
 end
 

@@ -133,7 +133,7 @@ static void test_panels(void **state)
     how.low = how.high = 0.5;
     sx_canvas_heat(h, &(sx_panel){0, 0, 4, 1, 1, 4}, heat, &how);   /* the greatest of four, half of it on 0 */
     assert_int_equal(at(h, 0, 0)[0], 128);
-    sx_canvas_heat(h, &(sx_panel){0, 0, 8, 1, 1, 16}, heat + 5, &(sx_heat){0, 0, 1, 1, map});   /* lo = hi: no crash */
+    sx_canvas_heat(h, &(sx_panel){0, 0, 8, 1, 1, 16}, heat, &(sx_heat){0, 0, 1, 1, map});   /* lo = hi: no crash */
     sx_canvas_free(c);
     sx_canvas_free(l);
     sx_canvas_free(h);
