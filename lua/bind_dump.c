@@ -160,17 +160,16 @@ static int core_open(lua_State *L)
     return 1;
 }
 
-/* d:take(order, n): the first n images of a list of image numbers as a dump of their own. */
+/* d:take(list): the images of these numbers as a dump of their own. */
 static int dump_take(lua_State *L)
 {
     sx_error er;
-    lua_settop(L, 3);
+    lua_settop(L, 2);
     sxl_dump *d = sxl_check_dump(L, 1);
     const int64_t images = (int64_t)sx_dump_get_info(d->d)->n;
     if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "subset: a list of image numbers expected, got %s", luaL_typename(L, 2));
-    size_t n_order = (size_t)luaL_len(L, 2), *order = sxl_push_scratch(L, n_order, sizeof *order);
-    size_t n = (size_t)sxl_integer(L, 3, "subset: images", 1, (int64_t)n_order);
-    for (size_t i = 0; i < n_order; i++) {
+    size_t n = (size_t)luaL_len(L, 2), *order = sxl_push_scratch(L, n, sizeof *order);
+    for (size_t i = 0; i < n; i++) {
         lua_geti(L, 2, (lua_Integer)i + 1);
         order[i] = (size_t)sxl_integer(L, lua_gettop(L), "subset: number of an image", 1, images) - 1;
         lua_pop(L, 1);
@@ -178,7 +177,7 @@ static int dump_take(lua_State *L)
     sxl_dump *v = sxl_push_dump(L);
     lua_getiuservalue(L, 1, 1);
     lua_setiuservalue(L, -2, 1);
-    if (sx_dump_subset(d->d, order, n_order, n, &v->d, &er)) {
+    if (sx_dump_subset(d->d, order, n, &v->d, &er)) {
         v->d = NULL;
         sxl_raise(L, &er);
     }
