@@ -386,8 +386,8 @@ static void remember_axis(lua_State *L, int axis, const char *axis_name, size_t 
 
 /* New axis or the one that says the same. m parameters: names at stack index names, value lists at
  * lists, labels at labels (0 = none); pushes m tensors. What makes two axes one is name, labels and
- * all values of all parameters. */
-static int make_axis(lua_State *L, int names, int lists, int m, int labels)
+ * all values of all parameters; by_place: name and number of values alone. */
+static int make_axis(lua_State *L, int names, int lists, int m, int labels, bool by_place)
 {
     sxl_session *s = sxl_get_session(L);
     sx_error er;
@@ -424,14 +424,14 @@ static int make_axis(lua_State *L, int names, int lists, int m, int labels)
             lua_geti(L, labels, (lua_Integer)i + 1);
             if (!lua_isstring(L, -1)) sxl_misuse(L, NULL, "axis: label %zu is missing", i + 1);
             lua_tostring(L, -1);
-        } else if (axes[0]) {
+        } else if (axes[0] || by_place) {
             lua_pushfstring(L, "%I", (LUAI_UACINT)i + 1);
         } else {
             push_number(L, v[0][i]);
         }
         lua_pushvalue(L, -1);
         lua_rawseti(L, shown, (lua_Integer)i + 1);
-        if (!labels && m == 1 && !axes[0]) {
+        if (by_place || (!labels && m == 1 && !axes[0])) {
             lua_pushvalue(L, -1);
         } else {
             lua_pushvalue(L, -1);
@@ -483,18 +483,19 @@ static int core_axis(lua_State *L)
         lua_pushvalue(L, i);
         lua_rawseti(L, -2, 1);
     }
-    return make_axis(L, 4, 5, 1, lua_isnil(L, 3) ? 0 : 3);
+    return make_axis(L, 4, 5, 1, lua_isnil(L, 3) ? 0 : 3, false);
 }
 
-/* core.zip(names, lists) */
+/* core.zip(names, lists [, by_place]). by_place: axes of equal names and lengths are one axis, so that searches, which make many, do
+ * not use them up. Its values are then in its tensors only, not in axis_info. */
 static int core_zip(lua_State *L)
 {
-    lua_settop(L, 2);
+    lua_settop(L, 3);
     if (!lua_istable(L, 1) || !lua_istable(L, 2))
         sxl_misuse(L, NULL, "zip: two lists expected, names and values");
     int m = (int)luaL_len(L, 1);
     if (m < 1 || m > 1000) sxl_misuse(L, NULL, "zip: no parameter given");
-    return make_axis(L, 1, 2, m, 0);
+    return make_axis(L, 1, 2, m, 0, lua_toboolean(L, 3));
 }
 
 /* core.axis_info(name): the newest axis of that name, or nil. */

@@ -160,6 +160,30 @@ static int core_open(lua_State *L)
     return 1;
 }
 
+/* d:take(list): the images of these numbers as a dump of their own. */
+static int dump_take(lua_State *L)
+{
+    sx_error er;
+    lua_settop(L, 2);
+    sxl_dump *d = sxl_check_dump(L, 1);
+    const int64_t images = (int64_t)sx_dump_get_info(d->d)->n;
+    if (!lua_istable(L, 2)) sxl_misuse(L, NULL, "subset: a list of image numbers expected, got %s", luaL_typename(L, 2));
+    size_t n = (size_t)luaL_len(L, 2), *order = sxl_push_scratch(L, n, sizeof *order);
+    for (size_t i = 0; i < n; i++) {
+        lua_geti(L, 2, (lua_Integer)i + 1);
+        order[i] = (size_t)sxl_integer(L, lua_gettop(L), "subset: number of an image", 1, images) - 1;
+        lua_pop(L, 1);
+    }
+    sxl_dump *v = sxl_push_dump(L);
+    lua_getiuservalue(L, 1, 1);
+    lua_setiuservalue(L, -2, 1);
+    if (sx_dump_subset(d->d, order, n, &v->d, &er)) {
+        v->d = NULL;
+        sxl_raise(L, &er);
+    }
+    return 1;
+}
+
 /* The numbers of t in type `type`, in Lua's memory: pushed. Whole numbers where the type asks for
  * them. */
 static void *push_typed(lua_State *L, const sxl_tensor *t, sx_dtype type, const char *what)
@@ -733,6 +757,7 @@ void sxl_open_dump(lua_State *L)
         {"per_image",  dump_per_image },
         {"dims",       dump_dims      },
         {"image_name", dump_image_name},
+        {"take",       dump_take      },
         {"close",      dump_close     },
         {NULL,         NULL           }
     };

@@ -196,7 +196,7 @@ void sx_swap_bytes(void *p, size_t count, size_t size)
 typedef struct target {
     uint64_t origin[SX_RANK], extent[SX_RANK];   /* the part inside the data set */
     uint64_t img_lo, img_hi;                     /* along axis 0, the part inside the wave */
-    size_t base;                                 /* image of the dump at axis 0 = 0 */
+    size_t base;                                 /* image of the dump at axis 0 = 0, modulo 2^64 */
     unsigned char *direct;                       /* the whole chunk as one piece, or NULL */
 } target;
 
@@ -218,7 +218,7 @@ static void find_target(const sx_wave *w, const sx_wave_task *t, target *g)
 {
     const sx_set *s = t->set;
     memset(g, 0, sizeof *g);
-    g->base = t->image;
+    g->base = t->base;
     sx_chunk_origin(s, t->chunk, g->origin);
     for (unsigned k = 0; k < s->rank; k++) {
         uint64_t left = s->dims[k] - g->origin[k];
@@ -226,10 +226,10 @@ static void find_target(const sx_wave *w, const sx_wave_task *t, target *g)
     }
     g->img_lo = g->origin[0];
     g->img_hi = g->origin[0] + g->extent[0];
-    if (g->img_lo + g->base < w->first)
-        g->img_lo = w->first - g->base;
-    if (g->img_hi + g->base > w->first + w->count)
-        g->img_hi = w->first + w->count - g->base;
+    if (g->img_lo < t->first)
+        g->img_lo = t->first;
+    if (g->img_hi > t->first + t->count)
+        g->img_hi = t->first + t->count;
 
     if (s->chunk_dims[0] != 1)
         return;

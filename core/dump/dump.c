@@ -67,10 +67,20 @@ void sx_dump_close(sx_dump *d)
     if (!d)
         return;
     sx_dump_forget(d);
-    if (d->file >= 0)
-        sx_h5_close(d);
-    if (d->fd >= 0)
-        close(d->fd);
+    if (d->subsets) {
+        d->closing = true;
+        return;
+    }
+    if (d->base) {
+        d->base->subsets--;
+        if (d->base->closing)
+            sx_dump_close(d->base);
+    } else {
+        if (d->file >= 0)
+            sx_h5_close(d);
+        if (d->fd >= 0)
+            close(d->fd);
+    }
     while (d->idle) {
         sx_decoder *next = d->idle->next;
         sx_decoder_free(d->idle);
@@ -160,8 +170,8 @@ const char *sx_dump_image_name(const sx_dump *d, size_t image)
 char *sx_dump_where(const sx_dump *d, size_t image, size_t px, char *buf, size_t n)
 {
     const char *name = sx_dump_image_name(d, image);
-    int got = name ? snprintf(buf, n, "image %zu \"%.120s\"", image + 1, name)
-                   : snprintf(buf, n, "image %zu", image + 1);
+    const size_t number = sx_dump_at(d, image) + 1;
+    int got = name ? snprintf(buf, n, "image %zu \"%.120s\"", number, name) : snprintf(buf, n, "image %zu", number);
     if (px == SIZE_MAX || got < 0 || (size_t)got >= n)
         return buf;
     size_t dims[3];

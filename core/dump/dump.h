@@ -54,6 +54,9 @@ sx_err sx_dump_memory(const char *name, const void *logits, sx_dtype logits_type
                       const sx_dump_opts *opts, sx_dump **out, sx_error *er);
 /* A further per-pixel array {n, px} for a dump made by sx_dump_memory, before anything is read; borrowed too. */
 sx_err sx_dump_memory_field(sx_dump *d, const char *name, const void *values, sx_dtype type, sx_error *er);
+/* The images order[0 .. n-1] of d (0-based, none twice) as a dump of their own, which reads d's file and may outlive d (arrays of
+ * a memory dump stay the caller's). Messages name images by their number in the file. */
+sx_err sx_dump_subset(sx_dump *d, const size_t *order, size_t n, sx_dump **out, sx_error *er);
 void sx_dump_close(sx_dump *d);   /* NULL is fine */
 
 typedef struct sx_dump_info {

@@ -106,7 +106,17 @@ struct sx_dump {
     bool lock_made;
     sx_decoder *idle;          /* decoders that no worker holds */
     sx_kept *kept;             /* keep.c */
+    sx_dump *base;             /* subset.c: whose file and arrays these are; NULL: its own */
+    const size_t *pick;        /*   number there of each image */
+    size_t subsets;            /* open subsets of this dump: it stays until the last is closed */
+    bool closing;
 };
+
+/* Number of an image in the file. */
+static inline size_t sx_dump_at(const sx_dump *d, size_t image)
+{
+    return d->pick ? d->pick[image] : image;
+}
 
 /* -- dump.c */
 sx_err sx_dump_new(const char *path, sx_dump **out, sx_error *er);
@@ -155,7 +165,9 @@ sx_err sx_wave_prepare(sx_dump *d, size_t first, size_t count, uint64_t columns,
 
 typedef struct sx_wave_task {
     const sx_set *set;
-    size_t column, image;      /* image: of the dump; the first that the set holds */
+    size_t column, image;      /* image: of the dump; the first that the task makes */
+    size_t base;               /* chunked sets: image of the dump that the set's image 0 is, or would be, modulo 2^64 */
+    size_t first, count;       /* chunked sets: images of the set that are wanted */
     uint64_t chunk;            /* of the grid (chunked sets) */
     sx_chunk at;               /* where it is; addr = place in `raw` for SX_SET_CHUNKS_H5 */
     unsigned char *dst;        /* contiguous sets: at.size bytes from at.addr go there */

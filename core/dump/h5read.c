@@ -361,12 +361,30 @@ done:
     return e;
 }
 
+static sx_err per_image_of_base(sx_dump *d, const char *name, double *v, const char *const **text, bool *there, sx_error *er)
+{
+    const size_t n = d->info.n;
+    double *all = sx_malloc(d->base->info.n * sizeof *all);
+    const char **mine = sx_arena_alloc(d->arena, n * sizeof *mine), *const *texts = NULL;
+    sx_err e = all && mine ? sx_dump_per_image(d->base, name, all, &texts, there, er) : sx_nomem(er);
+    for (size_t i = 0; i < n && !e && *there; i++) {
+        v[i] = all[d->pick[i]];
+        mine[i] = texts ? texts[d->pick[i]] : NULL;
+    }
+    if (!e && texts)
+        *text = mine;
+    sx_free(all);
+    return e;
+}
+
 sx_err sx_dump_per_image(sx_dump *d, const char *name, double *v, const char *const **text, bool *there, sx_error *er)
 {
     *there = false;
     *text = NULL;
     if (d->fd < 0 || d->grouped)
         return SX_EOK;
+    if (d->base)
+        return per_image_of_base(d, name, v, text, there, er);
     sx_quiet q;
     sx_h5_quiet(&q);
     hid_t id = H5Dopen2(d->file, name, H5P_DEFAULT);

@@ -93,6 +93,7 @@ sx_err sx_dump_picture(sx_dump *d, size_t image, unsigned char **rgb, sx_error *
 {
     *rgb = NULL;
     if (d->file < 0) return SX_EOK;
+    if (d->base) return sx_dump_picture(d->base, d->pick[image], rgb, er);
     sx_quiet q;
     sx_h5_quiet(&q);
     sx_err e = SX_EOK;

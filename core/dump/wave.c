@@ -62,7 +62,7 @@ size_t sx_dump_wave_size(const sx_dump *d, size_t first, size_t budget)
     }
     /* Chunks that hold several images: end where a chunk ends, so that none is unpacked twice. */
     uint64_t deep = d->grouped ? 1 : logits->set[0].chunk_dims[0];
-    if (deep > 1 && count < left) {
+    if (deep > 1 && count < left && !d->pick) {
         size_t end = (size_t)((first + count) / deep * deep);
         if (end > first)
             count = end - first;
@@ -135,7 +135,7 @@ static void fill_images(sx_dump *d, sx_wave *w, sx_wave_priv *v)
         const void *col[2];
         for (size_t c = 0; c < 2; c++) {
             const sx_set *s = set_of(&d->column[c], w->first + i);
-            size_t in_set = d->grouped ? 0 : w->first + i;
+            size_t in_set = d->grouped ? 0 : sx_dump_at(d, w->first + i);
             col[c] = s->kind == SX_SET_MEMORY ? s->memory + in_set * s->image_bytes
                                               : v->ptr[c * count + i];
         }
@@ -150,7 +150,7 @@ static void fill_images(sx_dump *d, sx_wave *w, sx_wave_priv *v)
             for (size_t f = 0; f < n_fields; f++) {
                 const sx_set *s = set_of(&d->column[SX_FIELD_COL + f], w->first + i);
                 v->field[i * n_fields + f] = s->kind == SX_SET_MEMORY
-                    ? s->memory + (w->first + i) * s->image_bytes
+                    ? s->memory + sx_dump_at(d, w->first + i) * s->image_bytes
                     : v->ptr[(SX_FIELD_COL + f) * count + i];
             }
         }
@@ -177,7 +177,7 @@ static sx_wave_task *add_task(sx_wave *w, sx_wave_priv *v, sx_error *er)
     return t;
 }
 
-/* Images first .. first+count-1 of the set (its own numbers); base: dump image of the set's image 0. */
+/* Images first .. first+count-1 of the set (its own numbers); base: dump image of the set's image 0, modulo 2^64. */
 static sx_err plan_contiguous(sx_wave *w, sx_wave_priv *v, const sx_set *s, size_t col, size_t base,
                               size_t first, size_t count, sx_error *er)
 {
@@ -220,7 +220,11 @@ static sx_err plan_chunks(sx_dump *d, sx_wave *w, sx_wave_priv *v, const sx_set 
             return SX_EMEMORY;
         t->set = s;
         t->column = col;
-        t->image = base;
+        size_t begin = (size_t)(k / per_row * s->chunk_dims[0]);
+        t->image = base + (begin > first ? begin : first);
+        t->base = base;
+        t->first = first;
+        t->count = count;
         t->chunk = k;
         t->at = at;
     }
@@ -261,12 +265,17 @@ sx_err sx_wave_prepare(sx_dump *d, size_t first, size_t count, uint64_t columns,
     for (size_t c = 0; c < d->n_columns && !e; c++) {
         if (!(columns >> c & 1))
             continue;
-        if (!d->grouped) {
-            e = plan_set(d, w, v, &d->column[c].set[0], c, 0, first, count, er);
-            continue;
+        for (size_t i = 0, run; i < count && !e; i += run) {
+            const size_t at = sx_dump_at(d, first + i);
+            run = 1;
+            if (d->grouped) {
+                e = plan_set(d, w, v, set_of(&d->column[c], first + i), c, first + i, 0, 1, er);
+                continue;
+            }
+            while (i + run < count && sx_dump_at(d, first + i + run) == at + run)
+                run++;
+            e = plan_set(d, w, v, &d->column[c].set[0], c, first + i - at, at, run, er);
         }
-        for (size_t i = 0; i < count && !e; i++)
-            e = plan_set(d, w, v, set_of(&d->column[c], first + i), c, first + i, 0, 1, er);
     }
     if (e) {
         w->count = w->tasks = 0;

@@ -63,7 +63,7 @@ sx_err sx_graph_axis(sx_graph *g, const char *name, size_t count, const char *co
         }
     if (g->n_axes == SX_MAX_SWEEP) {
         sx_fail(er, SX_EARG, "axis '%s': this session already has %d different sweep axes", name, SX_MAX_SWEEP);
-        sx_hint(er, "start a new session");
+        sx_hint(er, "make axes once, outside loops (the same name and values are the same axis), or start a new session");
         return SX_EARG;
     }
     sx_sweep_axis *a = &g->axis[g->n_axes];

@@ -35,9 +35,10 @@ local memory_options = {
   "labels_type",
 }
 
--- What every dump gets: metrics and a text.
+-- What every dump gets: metrics, subsets and a text.
 local function dress(d)
   require "segx.metrics"
+  require "segx.subset"
   getmetatable(d).__tostring = function(dump) return require("segx.info").text(dump) end
   return d
 end

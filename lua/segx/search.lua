@@ -14,6 +14,9 @@ method
                             sweep axis for each parameter, so that one pass evaluates them all
     coordinate              one parameter after the other, the rest at the best so far: n values each,
                             until a round of all parameters finds nothing better, or `rounds` (3)
+    halving                 n Sobol points on a few images, the better third of them on three times as many, ...
+                            the last ones on all images: those are the rows. factor = 3, images = 10 (the
+                            fewest of a rung). s.rungs: list of {images, draws, points, values (by)}
 
 An outside optimiser drives it with s:ask() -> {gamma =, mix =, id =} and s:tell(point, value);
 s:evaluate(point) computes the columns of a point. s:result() has all rows told so far. ask gives the
@@ -21,9 +24,10 @@ next point of random, sobol (default) or halton; told points may come from anywh
 
 Draws depend on (method, seed, number of the draw) alone; a row records its number ("draw").
 ]]
-local axis = require "segx.axis"
+local core = require "segx.core"
 local draw = require "segx.draw"
 local errors = require "segx.errors"
+local halving = require "segx.halving"
 local losses = require "segx.losses"
 local result = require "segx.result"
 local sweep = require "segx.sweep"
@@ -34,11 +38,13 @@ local search = {}
 local Search = {__name = "segx.Search"}
 Search.__index = Search
 
-local methods = {"random", "sobol", "halton", "coordinate"}
-local own_options = {"space", "loss", "method", "n", "seed", "by", "descending", "rounds", "dump",
-  "control", "want", "precision", "threads", "mem", "progress", "isa", "intervals", "level", "groups"}
+local methods = {"random", "sobol", "halton", "coordinate", "halving"}
 local passed_on = {"dump", "control", "precision", "threads", "mem", "progress", "isa", "intervals",
-  "level", "groups", "seed"}
+  "level", "groups", "seed", "fit"}
+local own_options = table.move(passed_on, 1, #passed_on, 1, {})
+for _, name in ipairs {"space", "loss", "method", "n", "by", "descending", "rounds", "want", "factor", "images"} do
+  own_options[#own_options + 1] = name
+end
 
 -- -- The space ------------------------------------------------------------------------------------
 
@@ -84,7 +90,7 @@ local function one_of(what, v, allowed)
 end
 
 --- segx.search{dump, loss = function(p), space, method = "sobol", n = 32, seed = 0, by = first column
---- of want, descending, rounds = 3, and the options of segx.sweep}.
+--- of want, descending, rounds = 3, factor = 3, images = 10, and the options of segx.sweep but out}.
 function search.search(o)
   if type(o) ~= "table" then errors.misuse("search: expected a table of options") end
   errors.check_keys("search", "option", o, own_options)
@@ -100,7 +106,14 @@ function search.search(o)
   self.by = o.by or self.want[1]
   if math.type(self.n) ~= "integer" or self.n < 1 then errors.misuse("search: n is an integer >= 1") end
   if math.type(self.seed) ~= "integer" then errors.misuse("search: seed is an integer") end
-  local generator = self.method == "coordinate" and "sobol" or self.method
+  self.factor, self.images = o.factor or 3, o.images or 10
+  if type(self.factor) ~= "number" or self.factor ~= self.factor or self.factor < 1.5 then
+    errors.misuse("search: factor is a number, 1.5 or more")
+  end
+  if math.type(self.images) ~= "integer" or self.images < 1 then
+    errors.misuse("search: images is an integer >= 1")
+  end
+  local generator = draw[self.method] and self.method or "sobol"
   self.draw = draw[generator](self.seed, #self.space)
   return self
 end
@@ -118,9 +131,11 @@ local function loss_at(self, p)
   return loss
 end
 
-local function run_sweep(self, loss)
+-- changed: options that take the place of the search's own.
+local function run_sweep(self, loss, changed)
   local given = {loss = loss, want = self.want}
   for _, k in ipairs(passed_on) do given[k] = self.o[k] end
+  for k, v in pairs(changed or {}) do given[k] = v end
   return sweep.sweep(given):run()
 end
 
@@ -182,28 +197,29 @@ function Search:result()
   end})
   local r = result.new {columns = columns, count = #rows, n_axes = n_axes, losses = of_row,
     positions = {}}
-  r.search = {method = self.method, n = self.n, seed = self.seed}
+  r.search = {method = self.method, n = self.n, seed = self.seed, rungs = self.rungs}
   return r
 end
 
 -- -- Running --------------------------------------------------------------------------------------
 
--- All points in one sweep, as one zipped axis.
-local function evaluate_points(self, points)
-  local pairs_of, p = {}, {}
-  for _, range in ipairs(self.space) do
-    local values = {}
-    for i, point in ipairs(points) do values[i] = point[range.name] end
-    pairs_of[#pairs_of + 1], pairs_of[#pairs_of + 2] = range.name, values
+-- All points in one sweep, as one axis: the Result, a row per point.
+local function sweep_points(self, points, changed)
+  local names, lists, p = {}, {}, {}
+  for k, range in ipairs(self.space) do
+    names[k], lists[k] = range.name, {}
+    for i, point in ipairs(points) do lists[k][i] = point[range.name] end
   end
-  for k, t in ipairs {axis.zip(table.unpack(pairs_of))} do
-    p[self.space[k].name] = t
-  end
-  local r = run_sweep(self, loss_at(self, p))
+  for k, t in ipairs {core.zip(names, lists, true)} do p[names[k]] = t end
+  local r = run_sweep(self, loss_at(self, p), changed)
   if #r == 1 and #points > 1 then      -- no column depends on a parameter
     errors.misuse("search: the loss depends on no parameter of the space")
   end
-  add_rows(self, points, r)
+  return r
+end
+
+local function evaluate_points(self, points)
+  add_rows(self, points, sweep_points(self, points))
 end
 
 local function is_better(self, v, than)
@@ -257,13 +273,31 @@ local function coordinate(self)
   end
 end
 
+local function halve(self, points)
+  local r
+  self.rungs = halving.run {dump = self.o.dump, points = points, factor = self.factor, first = self.images,
+    seed = self.seed, groups = self.o.groups,
+    evaluate = function(left, d, groups)
+      local changed = {dump = d, groups = groups}
+      if #d < #self.o.dump then changed.intervals = false end
+      r = sweep_points(self, left, changed)
+      return r:column(self.by)
+    end,
+    better = function(v, than) return is_better(self, v, than) end}
+  add_rows(self, self.rungs[#self.rungs].points, r)
+end
+
 --- Draws and evaluates; returns a Result.
 function Search:run()
   if self.method == "coordinate" then
     coordinate(self)
+    return self:result()
+  end
+  local points = {}
+  for i = 1, self.n do points[i] = self:ask() end
+  if self.method == "halving" then
+    halve(self, points)
   else
-    local points = {}
-    for i = 1, self.n do points[i] = self:ask() end
     evaluate_points(self, points)
   end
   return self:result()

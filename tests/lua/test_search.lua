@@ -3,6 +3,7 @@ local T = require "harness"
 local F = require "fixtures"
 local segx = require "segx"
 local draw = require "segx.draw"
+local halving = require "segx.halving"
 local test, eq, near, throws, ok = T.test, T.eq, T.near, T.throws, T.ok
 local L = segx.loss
 package.path = T.source("tests/lua/?.lua") .. ";" .. package.path
@@ -65,6 +66,64 @@ test "coordinate: no row beats the best, ends are tried" (function()
   ok(#r <= 1 + 3 * 2 * 5, "at most three rounds")
 end)
 
+test "halving: rungs" (function()
+  local function text(...)
+    local list = {}
+    for i, r in ipairs(halving.rungs(...)) do list[i] = r.draws .. "x" .. r.images end
+    return table.concat(list, " ")
+  end
+  eq(text(27, 90, 3, 10), "27x10 9x30 3x90")
+  eq(text(81, 1000, 3, 10), "81x13 27x38 9x112 3x334 1x1000")
+  eq(text(4, 1000, 3, 10), "4x112 2x334 1x1000")       -- one draw left: nothing to choose
+  eq(text(64, 12, 2, 3), "64x3 32x6 16x12")
+  eq(text(9, 10, 3, 10), "9x10")
+  eq(text(1, 500, 3, 10), "1x500")
+end)
+
+test "halving: the better ones of a subset go on; rows are of all images" (function()
+  local d, cities = F.random(5, 18, 3, 5, 6), {}
+  for i = 1, 18 do cities[i] = i % 7 end
+  for _, by in ipairs {"value", "tau(iou)"} do
+    local s = start {dump = d, method = "halving", n = 9, images = 2, by = by, groups = cities}
+    local r = s:run()
+    eq(r.search.rungs, s.rungs)
+    local sizes = {}
+    for i, rung in ipairs(s.rungs) do sizes[i] = {#rung.points, rung.images} end
+    eq(sizes, {{9, 2}, {3, 6}, {1, 18}})
+    eq(#r, 1)
+    local all = start {dump = d, method = "sobol", n = 9, groups = cities}:run()
+    for k, rung in ipairs(s.rungs) do
+      local values, some <close> = {}, d:subset(rung.images)
+      for i, p in ipairs(rung.points) do
+        eq(p.gamma, all:column "gamma"[p.id])
+        local loss = p.mix * L.focal {gamma = p.gamma} + L.dice {}
+        values[i] = by == "value" and loss(some, D).value or loss:images(some, D).tau
+      end
+      near(rung.values, values, 1e-12)
+      local after = s.rungs[k + 1] and s.rungs[k + 1].points or {}
+      for _, p in ipairs(after) do       -- none that stayed behind is better
+        local worst = values[1]
+        for i, q in ipairs(rung.points) do if q.id == p.id then worst = values[i] end end
+        local better = 0
+        for _, v in ipairs(values) do
+          if by == "value" and v < worst or by ~= "value" and v > worst then better = better + 1 end
+        end
+        ok(better < #after, by)
+      end
+    end
+    local row = r:best(by)
+    near(row.value, row.loss(d, D).value, 1e-12)
+    eq(tostring(row[by .. ".lo"] == nil), by == "value" and "true" or "false")
+  end
+end)
+
+test "searches do not use up the axes of a session" (function()
+  for seed = 1, 70 do
+    local r = start {method = "halving", n = 4, images = 2, seed = seed, want = {"value"}}:run()
+    near(r:best "value".value, r:best "value".loss(R, D).value, 1e-12)
+  end
+end)
+
 test "ask and tell, evaluate" (function()
   local s = start()
   local p = s:ask()
@@ -87,6 +146,8 @@ test "misuse" (function()
   throws("gamma has a range", start, {space = {gamma = {1, 1}}})
   throws("starts above 0", start, {space = {gamma = {0, 1, log = true}}})
   throws("unknown method 'sobel' %(did you mean 'sobol'", start, {method = "sobel"})
+  throws("factor is a number, 1.5 or more", start, {factor = 1})
+  throws("images is an integer", start, {images = 0})
   throws("returned no loss", function() start {loss = function() return 1 end}:run() end)
   throws("no number for 'mix'", function() start():tell({gamma = 1}, 2) end)
   local many = {}
