@@ -144,7 +144,7 @@ end
 -- Result columns of a sweep over `points` (one row each) with the parameters and the draw in front.
 local function add_rows(self, points, r)
   for i, p in ipairs(points) do
-    local row = {point = p, cells = {}}
+    local row = {point = p, cells = {}, bias = r.biases and r.biases[i]}
     for _, c in ipairs(r.columns) do
       if not self.parameter[c.name] then
         -- Intervals stay on demand: a row asks the sweep it came from.
@@ -153,6 +153,7 @@ local function add_rows(self, points, r)
     end
     self.rows[#self.rows + 1] = row
   end
+  self.notes = r.notes
   if #r.columns > (self.template and #self.template or 0) then self.template = r.columns end
 end
 
@@ -195,8 +196,9 @@ function Search:result()
   local of_row = setmetatable({}, {__index = function(_, i)
     return loss_at(self, rows[i].point)
   end})
+  local biases = setmetatable({}, {__index = function(_, i) return rows[i] and rows[i].bias end})
   local r = result.new {columns = columns, count = #rows, n_axes = n_axes, losses = of_row,
-    positions = {}}
+    positions = {}, biases = biases, notes = self.notes}
   r.search = {method = self.method, n = self.n, seed = self.seed, rungs = self.rungs}
   return r
 end

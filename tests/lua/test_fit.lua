@@ -267,6 +267,17 @@ test "columns in a sweep; refused rows; control with the sweep's axis" (function
   eq(r:top(1, "fit.rank"):column "fit.rank"[1], math.min(table.unpack(single:column "fit.rank")))
 end)
 
+test "searches forecast, too" (function()
+  for _, method in ipairs {"sobol", "coordinate"} do
+    local s = segx.search {dump = known, by = "fit.miou", want = {"fit.miou"}, space = {mix = {0, 1}}, method = method, n = 3,
+      rounds = 1, loss = function(p) return p.mix * L.focal {} + (1 - p.mix) * L.dice {} end}
+    local best = s:run():best "fit.miou"
+    local single = segx.fit {dump = known, loss = {best.loss}}
+    eq(best["fit.miou"], single:column "fit.miou"[1])
+    near(best:bias().t, single:best "fit.miou":bias().t, 1e-4)
+  end
+end)
+
 test "gains and IoU of every class" (function()
   local r = segx.fit {dump = known, control = L.ce {}, loss = {L.dice {}}, want = {"fit.gains", "fit.ious"}, intervals = false}
   eq(r:names(), {"name", "fit.gain.sky", "fit.gain.road", "fit.gain.pole", "fit.iou.sky", "fit.iou.sky-control",
