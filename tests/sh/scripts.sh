@@ -19,7 +19,7 @@ no_times() { sed -E 's/, (under a second|about [0-9.]+ (s|min|h))$/, about T/' "
 for script in "$source"/scripts/*.lua; do
     n=$((n + 1))
     name=$(basename "$script")
-    (cd "$tmp" && "$B" "$script" sample.h5 >out 2>err </dev/null)
+    (cd "$tmp" && "$B" --quiet "$script" sample.h5 >out 2>err </dev/null)
     status=$?
     sed -i 's/ *$//' "$tmp/out"
     if [ -n "${UPDATE:-}" ]; then
