@@ -455,16 +455,18 @@ function Result:importance(column)
   for _, r in ipairs(rows) do total = total + (y[r] - mean) ^ 2 end
   local list = setmetatable({column = column}, Importance)
   for a = 1, self.n_axes do
-    local level, count = levels(self.columns[a].values, rows)
-    local sums, numbers, order, between = {}, {}, {}, 0.0
-    for _, r in ipairs(rows) do
-      local k = level[r]
-      if not sums[k] then sums[k], numbers[k], order[#order + 1] = 0.0, 0, k end
-      sums[k], numbers[k] = sums[k] + y[r], numbers[k] + 1
+    local axis = self.columns[a]
+    if not axis.is_number_of_draw then
+      local level, count = levels(axis.values, rows)
+      local sums, numbers, order, between = {}, {}, {}, 0.0
+      for _, r in ipairs(rows) do
+        local k = level[r]
+        if not sums[k] then sums[k], numbers[k], order[#order + 1] = 0.0, 0, k end
+        sums[k], numbers[k] = sums[k] + y[r], numbers[k] + 1
+      end
+      for _, k in ipairs(order) do between = between + numbers[k] * (sums[k] / numbers[k] - mean) ^ 2 end
+      list[#list + 1] = {name = axis.name, share = total > 0 and between / total or 0.0, values = count, at = a}
     end
-    for _, k in ipairs(order) do between = between + numbers[k] * (sums[k] / numbers[k] - mean) ^ 2 end
-    list[a] = {name = self.columns[a].name, share = total > 0 and between / total or 0.0,
-      values = count, at = a}
   end
   table.sort(list, function(p, q)
     if p.share ~= q.share then return p.share > q.share end

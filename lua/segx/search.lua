@@ -167,7 +167,7 @@ local function on_demand(rows, key, name)
 end
 
 local function result_columns(self)
-  local rows, columns = self.rows, {{name = "draw", values = {}}}
+  local rows, columns = self.rows, {{name = "draw", values = {}, is_number_of_draw = true}}
   for _, range in ipairs(self.space) do columns[#columns + 1] = {name = range.name, values = {}} end
   for i, row in ipairs(rows) do
     columns[1].values[i] = row.point.id or i

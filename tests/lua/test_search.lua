@@ -43,6 +43,7 @@ test "every method: the draws lie in the space, rows hold them, values are the l
       near(row.value, (row.mix * L.focal {gamma = row.gamma} + L.dice {})(R, D).value, 1e-12)
       eq(tostring(row.loss), tostring(row.mix * L.focal {gamma = row.gamma} + L.dice {}))
     end
+    eq(#r:importance "tau(iou)", 2)       -- the number of the draw is none of the parameters
     ok(r:best "tau(iou)"["tau(iou).lo"] <= r:best "tau(iou)"["tau(iou)"], "an interval")
   end
 end)

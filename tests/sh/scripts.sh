@@ -1,6 +1,6 @@
 #!/bin/bash
 # Every script's comment "Output with the sample dump" is what the script prints, but for the time a plan
-# expects. Prints TAP. SEGX_BIN: the program;
+# expects, and nothing else (but what was done in a run folder). Prints TAP. SEGX_BIN: the program;
 # with UPDATE=1 the comments are rewritten instead:
 #   UPDATE=1 SEGX_BIN=$PWD/build/release/segx SEGX_SOURCE=$PWD bash tests/sh/scripts.sh
 set -u
@@ -22,6 +22,7 @@ for script in "$source"/scripts/*.lua; do
     (cd "$tmp" && "$B" --quiet "$script" sample.h5 >out 2>err </dev/null)
     status=$?
     sed -i 's/ *$//' "$tmp/out"
+    sed -i '/^segx: runs\//d' "$tmp/err"
     if [ -n "${UPDATE:-}" ]; then
         awk -v mark="$mark" 'index($0, mark) == 1 { exit } { line[++k] = $0 }
             END { while (k && line[k] == "") k--; for (i = 1; i <= k; i++) print line[i] }' "$script" >"$tmp/new"
