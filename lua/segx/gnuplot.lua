@@ -342,7 +342,8 @@ local function colour_box(s, f)
   add(s, "set cbrange [%s:%s]", number(c.lo), number(c.hi))
   local axis = figure.axis({lo = c.lo, hi = c.hi, percent = c.percent, most = 5}, {})
   add(s, "set cbtics %s nomirror scale 0.4 textcolor %s font ',11'", tick_list(axis), rgb(palette.ink))
-  local offset = longest(axis) > 4 and (" offset %g,0"):format(0.7 * (longest(axis) - 4)) or ""
+  local wide = longest(axis) + (c.percent and 1 or 0)       -- of digits; "%" is as wide as two
+  local offset = wide > 4 and (" offset %g,0"):format(0.8 * (wide - 4)) or ""
   add(s, "set cblabel %s%s textcolor %s", quote(c.label), offset, rgb(palette.ink))
   add(s, c.hidden and "unset colorbox" or "set colorbox noborder")
 end

@@ -9,6 +9,7 @@ local format = require "segx.format"
 local gnuplot = require "segx.gnuplot"
 local limits = require "segx.limits"
 local read = require "segx.read"
+local result_plot = require "segx.result_plot"
 errors.own()
 
 local report = {}
@@ -90,10 +91,13 @@ end
 -- A figure, where it can be made of this result: make() gives it.
 local function put_figure(p, caption, make)
   local ok, figure = pcall(make)
-  if not ok then return end
+  put(p, "<figure><figcaption>%s</figcaption>", escape(caption))
+  if not ok then
+    put(p, '<p class="note">Not drawn: %s</p></figure>', escape((tostring(figure):gsub("\n.*", ""))))
+    return
+  end
   p.figures = (p.figures or 0) + 1
   local svg = not p.no_gnuplot and gnuplot.draw(figure, "svg")
-  put(p, "<figure><figcaption>%s</figcaption>", escape(caption))
   if svg then
     p.lines[#p.lines + 1] = inline(svg, p.figures)
   else
@@ -152,8 +156,9 @@ local function what_was_asked(p, m, r, failed)
   local axes = {}
   for i, a in ipairs(m.axes or {}) do
     local values = a.values or {}
-    local shown = table.concat(values, ", ", 1, math.min(#values, 12))
-    axes[i] = {a.name, ("%d: %s%s"):format(#values, shown, #values > 12 and ", ..." or "")}
+    local shown = {}
+    for k = 1, math.min(#values, 12) do shown[k] = format.number(values[k]) end
+    axes[i] = {a.name, ("%d: %s%s"):format(#values, table.concat(shown, ", "), #values > 12 and ", ..." or "")}
   end
   heading(p, "What was asked")
   local list = {{"loss", m.loss}, {"control", m.control},
@@ -164,17 +169,24 @@ local function what_was_asked(p, m, r, failed)
   pairs_list(p, list)
 end
 
--- The columns that are shown, without state and reason.
-local function shown_columns(r)
-  local names = {}
-  for _, c in ipairs(r.columns) do
-    if c.name ~= "state" and c.name ~= "reason" and #names < MOST_COLUMNS then names[#names + 1] = c.name end
+-- The columns that are shown, without state and reason: parameters, then `first` and its difference to the
+-- control, then the others.
+local function shown_columns(r, first)
+  local names, seen = {}, {state = true, reason = true}
+  local function show(name)
+    if not seen[name] and #names < MOST_COLUMNS then names[#names + 1] = name end
+    seen[name] = true
   end
+  for a = 1, r.n_axes do show(r.columns[a].name) end
+  for _, name in ipairs {first, first .. "-control"} do
+    if r.by_name[name] then show(name) end
+  end
+  for _, c in ipairs(r.columns) do show(c.name) end
   return names
 end
 
-local function put_rows(p, r, which)
-  local names = shown_columns(r)
+local function put_rows(p, r, by, which)
+  local names = shown_columns(r, by)
   put_table(p, names, r:select(names):texts(), which)
   local left = #r.columns - 2 - #names
   if left > 0 then put(p, '<p class="faint">%d more columns are in results.csv.</p>', left) end
@@ -182,14 +194,18 @@ end
 
 local function best_rows(p, r, by, top, notes)
   heading(p, "The best rows by " .. by)
-  put_rows(p, r:top(top, by), 1)
+  local best, more = result_plot.best_rows(r, by, top)
+  put_rows(p, best, by, 1)
+  local equal = 0
+  for _, n in ipairs(more) do equal = equal + n end
+  if equal > 0 then put(p, '<p class="faint">%s more rows have the numbers of one of these.</p>', format.count(equal)) end
   local compared = by .. "-control"
   if r.by_name[compared .. ".note"] then
-    local best = r:best(by)
-    local lo, hi = best[compared .. ".lo"], best[compared .. ".hi"]
+    local first = r:best(by)
+    local lo, hi = first[compared .. ".lo"], first[compared .. ".hi"]
     if type(lo) == "number" and lo == lo then
       put(p, '<p class="lead">The best row and the control differ by %s, with an interval from %s to %s%s.</p>',
-        escape(("%.3g"):format(best[compared])), escape(("%.3g"):format(lo)), escape(("%.3g"):format(hi)),
+        escape(("%.3g"):format(first[compared])), escape(("%.3g"):format(lo)), escape(("%.3g"):format(hi)),
         (lo > 0 or hi < 0) and "" or ": they are not separable on these images")
     end
   end
@@ -216,10 +232,10 @@ local function what_failed(p, r, failed)
   if more > 0 then put(p, '<p class="faint">and %d more reasons.</p>', more) end
 end
 
-local function all_rows(p, r)
+local function all_rows(p, r, by)
   put(p, "<details><summary>%s rows%s</summary>", #r > MOST_ROWS and "The first " .. MOST_ROWS or "All",
     #r > MOST_ROWS and (" of %s"):format(format.count(#r)) or "")
-  put_rows(p, r:first(MOST_ROWS))
+  put_rows(p, r:first(MOST_ROWS), by)
   put(p, "</details>")
 end
 
@@ -285,7 +301,7 @@ function report.html(path, o)
   figures(p, r, by)
   what_was_asked(p, m, r, failed)
   what_failed(p, r, failed)
-  all_rows(p, r)
+  all_rows(p, r, by)
   how_it_was_made(p, m)
   what_it_cannot_say(p, m)
   put(p, "</body></html>")

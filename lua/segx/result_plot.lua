@@ -6,7 +6,7 @@ a run folder is drawn as one that was just computed.
     r:plot("heatmap", {x = "gamma", y = "mix", z = "tau(iou)"})
     r:plot("parallel", {by = "tau(iou)", top = 40})
     r:plot("scatter", {x = "value", y = "tau(iou)", z = "gamma"})
-    r:plot("rank", {by = "tau(iou)", top = 10})        the best rows with their intervals
+    r:plot("rank", {by = "tau(iou)", top = 10})        the best rows with their intervals; equal rows once
     r:plot("bars", {x = "scheme", y = "tau(iou)"})
     r:plot("classes", {y = "fit.gain", top = 2})       by class: fit.gain.pole ..., of the best rows
 
@@ -363,6 +363,52 @@ local function check_top(kind, top)
   return top
 end
 
+-- Whether two rows have the same numbers in all columns that are no parameters.
+local function alike(r, a, b)
+  for c = r.n_axes + 1, #r.columns do
+    local name = r.columns[c].name
+    local x, y = a[name], b[name]
+    if x ~= y and (x == x or y == y) then return false end
+  end
+  return true
+end
+
+--- The best rows, those with equal numbers once (mix = 0: whatever gamma is). Returns them as a Result, and
+--- by place how many more are equal to each.
+function result_plot.best_rows(r, by, top)
+  local most, keep, more, best = top, nil, nil, nil
+  repeat
+    best, keep, more = r:top(most, by), {}, {}
+    local last, n = nil, 0
+    for row in best:rows() do
+      n = n + 1
+      if last and alike(r, last, row) then
+        more[#more] = more[#more] + 1
+      else
+        last, keep[n], more[#more + 1] = row, true, 0
+      end
+    end
+    most = most * 4
+  until #more >= top or #best == #r or most > 64 * top
+  local place, kept = 0, 0
+  local rows = best:filter(function()
+    place = place + 1
+    kept = kept + (keep[place] and 1 or 0)
+    return keep[place] and kept <= top
+  end)
+  return rows, table.move(more, 1, #rows, 1, {})
+end
+
+-- "mix 0 in all of them": parameters with one value among these rows, several among all.
+local function shared_note(best, r)
+  local own, list = {}, {}
+  for _, name in ipairs(varying(best)) do own[name] = true end
+  for _, name in ipairs(varying(r)) do
+    if not own[name] then list[#list + 1] = name .. " " .. format.number(best:column(name)[1]) end
+  end
+  return #best > 1 and #list > 0 and table.concat(list, ", ") .. " in all of them" or nil
+end
+
 -- "gamma 2, mix 0.75": what tells a row from the others; one text says it alone.
 local function row_label(row, names)
   local list = {}
@@ -375,7 +421,7 @@ function kinds.rank(r, o)
   local given = options("rank", o, {"by", "top", "control"})
   local by = o.by or first_result_column(r)
   numeric('plot("rank")', column(r, by))
-  local best = r:top(check_top("rank", o.top or 10), by)
+  local best, more = result_plot.best_rows(r, by, check_top("rank", o.top or 10))
   local c, names = column(best, by), varying(best)
   if #names == 0 then names = varying(r) end
   given.names, given.values = {}, c.values
@@ -383,7 +429,7 @@ function kinds.rank(r, o)
   local note, i = best.by_name[by .. "-control.note"], 0
   for row in best:rows() do
     i = i + 1
-    given.names[i] = row_label(row, names)
+    given.names[i] = row_label(row, names) .. (more[i] > 0 and (" + %d equal"):format(more[i]) or "")
     if c.lo then given.lo[i], given.hi[i] = c.lo(i), c.hi(i) end
     if c.lo and note then given.hollow[i] = note[best.index[i]] == "not separable" end
   end
@@ -391,6 +437,8 @@ function kinds.rank(r, o)
   given.xlabel = given.xlabel or by
   if o.control ~= false then given.control = control_of(r, by) end
   if #best < #r then add_note(given, ("best %d of %s rows"):format(#best, format.count(#r))) end
+  add_note(given, shared_note(best, r))
+  if given.legend then add_note(given, "told apart from the control on the same images: by the interval of the difference") end
   given.logx, given.logy = nil, nil
   return plot.rank(given)
 end
@@ -467,7 +515,7 @@ function kinds.classes(r, o)
   numeric(who, column(r, by))
   local top = check_top("classes", o.top or 1)
   if top > 4 then errors.misuse(who .. ": at most 4 rows stand next to each other") end
-  local best, columns = r:top(top, by), {}
+  local best, columns = result_plot.best_rows(r, by, top), {}
   for _, c in ipairs(by_class(r, o.y)) do
     if not c[2]:find "%-control" then columns[#columns + 1] = c end
   end
@@ -490,6 +538,7 @@ function kinds.classes(r, o)
     add_note(given, given.series[1].name)
     given.series[1].name = nil
   end
+  add_note(given, shared_note(best, r))
   given.xlabel = given.xlabel or o.y
   return plot.bars(given)
 end

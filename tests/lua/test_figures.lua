@@ -560,6 +560,36 @@ test "rank: intervals, control, not separable" (function()
   ok(text:find "○ not separable from the control" and text:find "● differs", text)
 end)
 
+test "rank, classes: rows with equal numbers stand once" (function()
+  local g, m, v = {}, {}, {}
+  for i = 0, 9 do            -- mix 0: g changes nothing
+    for j = 0, 1 do
+      g[#g + 1], m[#m + 1], v[#v + 1] = i, j, j == 0 and 0.9 or i / 20
+    end
+  end
+  v[2], v[4] = nan, nan
+  local same = {}
+  for i in ipairs(g) do same[i] = 7 end
+  local r = result.new {count = #g, n_axes = 3, positions = {}, columns = {{name = "g", values = g},
+    {name = "mix", values = m}, {name = "same", values = same}, {name = "tau(iou)", values = v},
+    {name = "share.road", values = v}, {name = "share.pole", values = v}}}
+  local f = r:plot("rank", {by = "tau(iou)", top = 3})
+  eq(f.names, {"g 0, mix 0 + 9 equal", "g 9, mix 1", "g 8, mix 1"})
+  eq(f.note, {"best 3 of 20 rows"})
+  eq(r:filter(function(row) return row.mix == 1 end):plot("rank", {by = "tau(iou)", top = 2}).names, {"g 9", "g 8"})
+  f = r:plot("rank", {by = "tau(iou)", top = 30})
+  eq(#f.names, 10)           -- 1 of mix 0, 8 with numbers, one without
+  ok(f.names[10]:find "^g 0, mix 1 %+ 1 equal", f.names[10])
+  f = r:plot("classes", {y = "share", by = "tau(iou)", top = 2})
+  eq({f.series[1].name, f.series[2].name}, {"g 0, mix 0", "g 9, mix 1"})
+end)
+
+test "rank: what all of its rows share" (function()
+  local f = sweep_result():plot("rank", {by = "tau(iou)", top = 2})
+  eq(f.note, {"best 2 of 12 rows", "mix 0.5 in all of them",
+    "told apart from the control on the same images: by the interval of the difference"})
+end)
+
 test "classes: columns by class of the best rows" (function()
   local names = {"fit.miou", "fit.gain", "fit.gain.sky", "fit.gain.pole", "fit.miou-control", "fit.gain.sky-control"}
   local columns = {{name = "name", values = {"one", "two", "three"}}}
