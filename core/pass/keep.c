@@ -70,7 +70,7 @@ static sx_err cannot(const char *path, const char *what, sx_error *er)
     int why = errno;
     sx_fail(er, SX_EFILE, "%s: cannot %s: %s", path, what, strerror(why));
     if (why == EACCES || why == EROFS || why == EPERM)
-        sx_hint(er, "the run folder must be writable; give another out=");
+        sx_hint(er, "the run folder must be writable; give another out= (segx show FOLDER only reads)");
     return SX_EFILE;
 }
 

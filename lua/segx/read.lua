@@ -152,7 +152,7 @@ function read.folder(path, o)
   if not file then
     local line = {manifest.script or "its script", table.unpack(manifest.arguments or {})}
     errors.raise("file", path .. ": the run has not ended yet: no results.csv",
-      "the same line goes on: segx " .. table.concat(line, " "))
+      ("the same line goes on: segx %s (segx plan %s: how far it is)"):format(table.concat(line, " "), table.concat(line, " ")))
   end
   for k, v in pairs(o or {}) do given[k] = v end
   given.n_axes = #(manifest.axis_names or {})

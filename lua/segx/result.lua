@@ -63,7 +63,7 @@ local function gather(r, index, shown)
   for c, from in ipairs(r.columns) do
     local own = {values = {}}
     for k, v in pairs(from) do
-      if k == "lo" or k == "hi" or k == "note" or k == "texts" then
+      if k == "lo" or k == "hi" or k == "note" or k == "texts" or k == "by_image" then
         own[k] = pages.list(#index, function(i) return v[index[i]] end)
       elseif k ~= "values" then
         own[k] = v
@@ -480,6 +480,9 @@ end
 --- A figure of the rows: r:plot("heatmap", {x = "gamma", y = "mix", z = "tau(iou)"}):save("x.svg");
 --- printed, it is drawn as text. Kinds and options: segx/result_plot.lua.
 function Result:plot(kind, opts) return require("segx.result_plot").plot(self, kind, opts) end
+
+--- The losses of every image that a rank column was made of, a Result with a row per image: segx/result_images.lua.
+function Result:images(column) return require("segx.result_images").images(self, column) end
 
 -- -- Text -----------------------------------------------------------------------------------------
 

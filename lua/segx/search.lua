@@ -182,6 +182,7 @@ local function result_columns(self)
         column.values[i] = cell and cell.column.values[cell.index] or 0 / 0
       end
       if c.lo then column.lo, column.hi = on_demand(rows, "lo", c.name), on_demand(rows, "hi", c.name) end
+      if c.by_image then column.by_image, column.of_images = on_demand(rows, "by_image", c.name), c.of_images end
       if c.note then column.note = on_demand(rows, "note", c.name) end
       columns[#columns + 1] = column
     end

@@ -532,6 +532,12 @@ local function names_of_images(self, bad)
   return names
 end
 
+local function image_names(d)
+  local names = {}
+  for i = 1, #d do names[i] = d:image_name(i) end
+  return names
+end
+
 -- The fits of all rows; their columns get their lists.
 local function run_fits(self, opts, positions, count)
   local function number_in(source)
@@ -576,10 +582,15 @@ local function result_of(self, opts)
   for c, column in ipairs(self.columns) do
     column.of_loss = is_number_of_loss(column.name)
     local made = {name = column.name, values = lists[c]}
+    local function losses(t)
+      return t and function(r) return grid:row(self.place[t], r) end
+    end
+    if column.rank and not column.minus then
+      made.by_image = pages.list(count, losses(column.tensor))
+      made.of_images = {name = column.rank.metric, metric = metrics.of_images(self.dump, column.rank.metric),
+        names = image_names(self.dump)}
+    end
     if column.rank and self.intervals then
-      local function losses(t)
-        return t and function(r) return grid:row(self.place[t], r) end
-      end
       made.lo, made.hi, made.note = rank.intervals {kind = column.rank.kind, count = count, values = lists[c],
         metric = metrics.of_images(self.dump, column.rank.metric), options = self.intervals,
         losses = losses(column.tensor), minus = losses(column.minus)}

@@ -3,6 +3,7 @@ local T = require "harness"
 local F = require "fixtures"
 local segx = require "segx"
 local draw = require "segx.draw"
+local format = require "segx.format"
 local halving = require "segx.halving"
 local test, eq, near, throws, ok = T.test, T.eq, T.near, T.throws, T.ok
 local L = segx.loss
@@ -154,4 +155,27 @@ test "misuse" (function()
   local many = {}
   for i = 1, 9 do many["p" .. i] = {0, 1} end
   throws("at most 8", start, {space = many})
+end)
+
+test "values by image: of sweeps and searches" (function()
+  local r = segx.sweep {dump = R, precision = "double", loss = L.focal {gamma = segx.axis.grid("gamma", {0, 1, 2})}, control = L.ce {},
+    want = {"value", "tau(iou)", "rho(dice.1)"}}:run()
+  local t = r:top(2, "tau(iou)"):images "tau(iou)"
+  eq(#t, #R)
+  local best = r:best "tau(iou)"
+  local by_hand = {}
+  for _, i in ipairs(best.loss:images(R, D)) do by_hand[i.image] = i end
+  local name = "gamma=" .. format.number(best.gamma)
+  for row in t:rows() do
+    near(row[name], by_hand[row.image].loss, 1e-12)
+    near(row.iou, by_hand[row.image].metric, 1e-12)
+  end
+  eq(segx.stat.kendall(r:images "tau(iou)":column "iou", r:images "tau(iou)":column(name)), -best["tau(iou)"])
+  ok(r:images "rho(dice.1)":column "dice.1")
+  eq(t:csv():match "^[^\n]*", r:top(2, "tau(iou)"):images():csv():match "^[^\n]*")
+  local s = start {n = 3}:run()
+  near(s:images():column(s:images():names()[4])[5], s:filter(function(row) return row.draw == 2 end):images():column(
+    s:images():names()[4])[5], 0)
+  throws("unknown column 'tau%(iuo%)' %(did you mean 'tau%(iou%)'", function() r:images "tau(iuo)" end)
+  throws("no column of this result", function() start {want = {"value"}}:run():images() end)
 end)
