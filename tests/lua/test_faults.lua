@@ -39,6 +39,8 @@ local function whole(path)
     want = {"value", "per_class", "tau(iou)"}, mem = 1}:run()
   out[4] = r:csv()
   out[5] = (d.logits[2]:softmax("class"):pick(d.labels[2])):eval():totable()
+  local some <close> = d:subset {3, 1}
+  out[6] = ("%a"):format(loss(some).value)
   return out
 end
 
