@@ -170,6 +170,17 @@ function figure.wrap(text, n)
   return lines
 end
 
+--- A text of at most n characters: of longer ones the middle is left out, as names often differ at their ends.
+function figure.shorten(text, n)
+  local long = utf8.len(text)
+  if (long or #text) <= n then return text end
+  local head = math.max(1, math.ceil(0.6 * (n - 3)))
+  local tail = math.max(0, n - 3 - head)
+  if not long then return text:sub(1, head) .. "..." .. (tail > 0 and text:sub(-tail) or "") end
+  return text:sub(1, utf8.offset(text, head + 1) - 1) .. "..."
+    .. (tail > 0 and text:sub(utf8.offset(text, -tail)) or "")
+end
+
 -- -- Making ---------------------------------------------------------------------------------------
 
 -- Values that a layer puts on each axis.

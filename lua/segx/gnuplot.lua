@@ -231,12 +231,15 @@ local function terminal(f, kind)
     .. "background '#ffffff'"):format(w / 96, h / 96)
 end
 
+-- No name is wider than the figure.
+local function legend_name(f, l) return figure.shorten(clean(l.name), math.max(8, (f.width - 60) // 6.4)) end
+
 -- Entries of the legend in rows that fit the width: {{layer, x}, ...} in pixels.
 local function legend_rows(f)
   local rows, x = {}, math.huge
   for _, l in ipairs(f.legend ~= false and f.layers or {}) do
     if l.name then
-      local wide = 24 + width_of(l.name, 11) + 20
+      local wide = 24 + width_of(legend_name(f, l), 11) + 20
       if x + wide > f.width - 8 then
         rows[#rows + 1], x = {}, 14
       end
@@ -264,12 +267,15 @@ local function legend_entry(s, f, l, x, y)
     add(s, "set label '' at %s point pt %d ps %g lc %s", at(x + 9, y), l.hollow and 6 or 7,
       l.points and 0.6 or 0.9, colour)
   end
-  add(s, "set label %s at %s left tc %s font ',11'", quote(l.name), at(x + 24, y), rgb(palette.ink))
+  add(s, "set label %s at %s left tc %s font ',11'", quote(legend_name(f, l)), at(x + 24, y), rgb(palette.ink))
 end
 
-local function tick_list(axis)
+-- most: of characters in a name.
+local function tick_list(axis, most)
   local list = {}
-  for i, t in ipairs(axis.ticks) do list[i] = tick_quote(t[2]) .. " " .. number(t[1]) end
+  for i, t in ipairs(axis.ticks) do
+    list[i] = tick_quote(figure.shorten(clean(t[2]), most or math.huge)) .. " " .. number(t[1])
+  end
   return "(" .. table.concat(list, ", ") .. ")"
 end
 
@@ -285,6 +291,8 @@ local function longest(axis)
   return n
 end
 
+local NAME = 7      -- pixels per character of a tick
+
 local function axis_commands(s, f, name)
   local axis = f[name]
   if not axis then
@@ -294,14 +302,23 @@ local function axis_commands(s, f, name)
   add(s, "set %srange %s noextend", name, range(axis))
   if axis.log then add(s, "set logscale %s", name) end
   if #axis.ticks > 0 then
-    local slanted = name == "x" and axis.names and longest(axis) * #axis.names * 7 > 0.75 * f.width
-    add(s, "set %stics %s nomirror out scale %s textcolor %s%s", name, tick_list(axis),
-      axis.names and "0" or "0.6", rgb(palette.ink), slanted and " rotate by 40 right" or "")
+    local rotated, most = "", nil
+    if axis.names then
+      -- Names beside the plot take half of the width at most; those below it are slanted, or stand, if they need.
+      most = name == "x" and 30 or math.max(8, math.floor(0.5 * f.width / NAME))
+      local room = 0.7 * f.width / #axis.names
+      if name == "x" and math.min(longest(axis), most) * NAME > room then
+        rotated = room < 24 and " rotate by 90 right" or " rotate by 40 right"
+      end
+    end
+    add(s, "set %stics %s nomirror out scale %s textcolor %s%s", name, tick_list(axis, most),
+      axis.names and "0" or "0.6", rgb(palette.ink), rotated)
   else
     add(s, "unset %stics", name)
   end
   if axis.label then
-    add(s, "set %slabel %s textcolor %s", name, quote(axis.label), rgb(palette.ink))
+    add(s, "set %slabel %s%s textcolor %s", name, quote(axis.label),
+      s.kind == "pdf" and name == "x" and " offset 0,0.3" or "", rgb(palette.ink))     -- pdf cuts the last line off
   end
 end
 
@@ -352,6 +369,7 @@ end
 --- for standard output.
 function gnuplot.script(f, kind, output)
   local s = new_script()
+  s.kind = kind
   add(s, "# segx figure: %s", clean(f.kind or "figure"))
   add(s, "set encoding utf8")
   add(s, "set terminal %s", terminal(f, kind))

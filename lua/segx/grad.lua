@@ -428,8 +428,8 @@ local function flow_figure(r, signed)
     title = signed and "Which way the gradient of each class' pixels goes"
       or "Where the gradient of each class' pixels goes",
     note = {"gradient of " .. tostring(r.loss),
-      "row: true class and its share of the whole; column: logit; a row's sizes add up to 100 %, colours "
-      .. "end at the largest off the diagonal"},
+      "row: true class, its share of the whole; column: logit; rows add up to 100 %; colours end at the "
+      .. "largest off the diagonal"},
     xnames = r.class_names, ynames = names, z = z, xlabel = "logit", ylabel = "true class",
     zlabel = signed and "up (-) or down (+), part of the row" or "part of the row", map = signed and "diverging" or "viridis",
     zlim = {signed and -most or 0.0, most}}

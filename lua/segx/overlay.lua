@@ -157,7 +157,7 @@ local function slice_of(d, row, what)
   for z = 2, dims[1] do
     if sums[z] > sums[best] then best = z end
   end
-  return dims[2], dims[3], (best - 1) * area, best - 1, dims[1]
+  return dims[2], dims[3], (best - 1) * area, best, dims[1]
 end
 
 -- -- Drawing --------------------------------------------------------------------------------------
@@ -279,7 +279,7 @@ local function draw(d, row, s)
     below + math.max(#legend * LINE, s.what ~= "error" and 14 + LINE or 0) + MARGIN // 2, PAPER)
   local name = row.name and ("%s   image %d"):format(row.name, row.image) or ("image %d"):format(row.image)
   c:text(MARGIN, MARGIN, cut(("%s of %d%s"):format(name, #d,
-    z and ("   slice %d of 0 .. %d"):format(z, depth - 1) or ""), l.width - 2 * MARGIN), INK)
+    z and ("   slice %d of %d"):format(z, depth) or ""), l.width - 2 * MARGIN), INK)
   c:text(MARGIN, MARGIN + LINE, cut(("loss %s   %s %s   %s"):format(format.number(row.loss), s.metric,
     format.number(row.metric), s.title), l.width - 2 * MARGIN), FAINT)
   local x = MARGIN

@@ -289,6 +289,13 @@ local function check_names(who, names)
   end
 end
 
+-- Width of a figure with names beside it: long ones widen it.
+local function named_width(names)
+  local longest = 0
+  for _, name in ipairs(names) do longest = math.max(longest, utf8.len(name) or #name) end
+  return 640 + 8 * math.max(0, math.min(longest, 64) - 36)
+end
+
 local function bar_numbers(o, series)
   local numbers = {names = {"name"}}
   for i, name in ipairs(o.names) do numbers[i] = {name} end
@@ -328,7 +335,8 @@ function plot.bars(o)
     end
   end
   return make(o, {kind = o.kind or "bars", form = "bars", note = notes(o, lost), layers = layers,
-    series = series, names = o.names, height = o.height or 110 + math.ceil(n * (10 + 11 * #series)),
+    series = series, names = o.names, width = o.width or named_width(o.names),
+    height = o.height or 110 + math.ceil(n * (10 + 11 * #series)),
     x = axis(o, "x", {percent = o.percent, zero = true}),
     y = axis(o, "y", {names = o.names, reversed = true}), grid = {"x"}, border = 2, extra_top = 4,
     numbers = o.numbers or bar_numbers(o, series)})
@@ -359,7 +367,7 @@ function plot.rank(o)
     local points = {mark = "points", x = {}, y = {}, hollow = hollow, colour = palette.series[1],
       size = 0.9, name = legend[hollow and 2 or 1]}
     for i = 1, n do
-      if (o.hollow and o.hollow[i] or false) == hollow then
+      if finite(o.values[i]) and (o.hollow and o.hollow[i] or false) == hollow then
         points.x[#points.x + 1], points.y[#points.y + 1] = o.values[i], i
       end
     end
@@ -368,7 +376,8 @@ function plot.rank(o)
   local numbers = bar_numbers(o, {{name = o.xlabel or "value", values = o.values, lo = o.lo, hi = o.hi}})
   return make(o, {kind = o.kind or "rank", form = "rank", note = notes(o, count_lost(o.values)),
     layers = layers, names = o.names, values = o.values, lo_hi = o.lo and {o.lo, o.hi},
-    control = o.control, height = o.height or 120 + 22 * n, x = axis(o, "x", {percent = o.percent}),
+    control = o.control, width = o.width or named_width(o.names), height = o.height or 120 + 22 * n,
+    x = axis(o, "x", {percent = o.percent}),
     y = axis(o, "y", {names = o.names, reversed = true}), grid = {"x", "y"}, border = 1,
     numbers = o.numbers or numbers})
 end

@@ -37,7 +37,9 @@ th { border-bottom: 1px solid #888; font-weight: 600; } th.text, td.text { text-
 tr.best td { background: #eef6fb; } dt { float: left; clear: left; width: 9em; color: #666; } dd { margin: 0 0 0.2em 9.5em; }
 pre { background: #f6f6f6; padding: 0.8em; overflow-x: auto; font-size: 13px; line-height: 1.35; }
 figure { margin: 1.5em 0; } figcaption { color: #444; } svg { width: 100%; height: auto; }
-@media print { details > * { display: block; } body { margin: 0; } }
+figure { break-inside: avoid; }
+@media print { details > * { display: block; } body { margin: 0; } .wide { overflow: visible; font-size: 9px; }
+  th, td { white-space: normal; padding-right: 0.5em; } }
 ]]
 
 local function page() return {lines = {}} end

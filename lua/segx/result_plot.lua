@@ -363,18 +363,21 @@ local function check_top(kind, top)
   return top
 end
 
--- Whether two rows have the same numbers in all columns that are no parameters.
+-- Whether two rows have the same numbers, intervals included, in all columns that are no parameters.
 local function alike(r, a, b)
   for c = r.n_axes + 1, #r.columns do
     local name = r.columns[c].name
-    local x, y = a[name], b[name]
-    if x ~= y and (x == x or y == y) then return false end
+    for _, key in ipairs(r.columns[c].lo and {name, name .. ".lo", name .. ".hi"} or {name}) do
+      local x, y = a[key], b[key]
+      if x ~= y and (x == x or y == y) then return false end
+    end
   end
   return true
 end
 
---- The best rows, those with equal numbers once (mix = 0: whatever gamma is). Returns them as a Result, and
---- by place how many more are equal to each.
+--- The best rows, those with equal numbers once (mix = 0: whatever gamma is), those without a number in `by`
+--- (failed ones) not at all unless no row has one. Returns them as a Result, and by place how many more are
+--- equal to each.
 function result_plot.best_rows(r, by, top)
   local most, keep, more, best = top, nil, nil, nil
   repeat
@@ -382,6 +385,7 @@ function result_plot.best_rows(r, by, top)
     local last, n = nil, 0
     for row in best:rows() do
       n = n + 1
+      if last and finite(last[by]) and not finite(row[by]) then break end      -- they come last
       if last and alike(r, last, row) then
         more[#more] = more[#more] + 1
       else
@@ -438,7 +442,9 @@ function kinds.rank(r, o)
   if o.control ~= false then given.control = control_of(r, by) end
   if #best < #r then add_note(given, ("best %d of %s rows"):format(#best, format.count(#r))) end
   add_note(given, shared_note(best, r))
-  if given.legend then add_note(given, "told apart from the control on the same images: by the interval of the difference") end
+  if given.legend then
+    add_note(given, "not separable: the interval of the paired difference holds 0")
+  end
   given.logx, given.logy = nil, nil
   return plot.rank(given)
 end

@@ -578,16 +578,39 @@ test "rank, classes: rows with equal numbers stand once" (function()
   eq(f.note, {"best 3 of 20 rows"})
   eq(r:filter(function(row) return row.mix == 1 end):plot("rank", {by = "tau(iou)", top = 2}).names, {"g 9", "g 8"})
   f = r:plot("rank", {by = "tau(iou)", top = 30})
-  eq(#f.names, 10)           -- 1 of mix 0, 8 with numbers, one without
-  ok(f.names[10]:find "^g 0, mix 1 %+ 1 equal", f.names[10])
+  eq(#f.names, 9)            -- 1 of mix 0, 8 with numbers; none of the two without
+  local none = result.new {count = 2, n_axes = 1, positions = {}, columns = {{name = "g", values = {1, 2}},
+    {name = "value", values = {nan, nan}}}}
+  eq(none:plot("rank").names, {"g 1 + 1 equal"})
   f = r:plot("classes", {y = "share", by = "tau(iou)", top = 2})
   eq({f.series[1].name, f.series[2].name}, {"g 0, mix 0", "g 9, mix 1"})
+  r.columns[4].lo, r.columns[4].hi = g, v       -- their intervals tell them apart
+  eq(result.new {count = #g, n_axes = 3, positions = {}, columns = r.columns}:plot("rank",
+    {by = "tau(iou)", top = 3}).names, {"g 0", "g 1", "g 2"})
+end)
+
+test "long names lose their middle, and the figure stays" (function()
+  eq(figure.shorten("abcdefghij", 10), "abcdefghij")
+  eq(figure.shorten("abcdefghijk", 10), "abcde...jk")
+  eq(figure.shorten("дорогадорога", 9), "доро...га")
+  eq(figure.shorten("\xffbcdefghijk", 10), "\xffbcde...jk")
+  eq(figure.shorten("abcdefghijk", 4), "a...")
+  local long = ("0.5*L.focal{gamma = 2} + "):rep(20) .. "end"
+  local f = plot.rank {names = {long, "b"}, values = {1, 2}}
+  eq(f:data()[1][1], long)
+  local ticks = gnuplot.script(f, "svg"):match "set ytics %b()"
+  ok(ticks:find("...", 1, true) and ticks:find("end' 1", 1, true) and #ticks < 120, ticks)
+  f = plot.line {series = {{name = long, x = {1, 2}, y = {1, 2}}, {name = "b", x = {1, 2}, y = {2, 1}}}}
+  ok(not gnuplot.script(f, "svg"):find(long, 1, true))
+  local names, row = {}, {}
+  for i = 1, 40 do names[i], row[i] = "class_" .. i, i end
+  ok(gnuplot.script(plot.heatmap {xnames = names, ynames = {"a"}, z = {row}}, "svg"):find "rotate by 90 right")
 end)
 
 test "rank: what all of its rows share" (function()
   local f = sweep_result():plot("rank", {by = "tau(iou)", top = 2})
   eq(f.note, {"best 2 of 12 rows", "mix 0.5 in all of them",
-    "told apart from the control on the same images: by the interval of the difference"})
+    "not separable: the interval of the paired difference holds 0"})
 end)
 
 test "classes: columns by class of the best rows" (function()
