@@ -139,6 +139,10 @@ void sxl_read_run(lua_State *L, int idx, struct sx_run_opts *o);
 
 void sxl_open_fit(lua_State *L); /* functions into the module table on top */
 
+/* -- bind_cuda.c ------------------------------------------------------------------------------- */
+
+void sxl_open_cuda(lua_State *L); /* functions into the module table on top */
+
 /* -- bind_stats.c ------------------------------------------------------------------------------ */
 
 void sxl_open_stats(lua_State *L); /* the table `stats` of the module table on top */

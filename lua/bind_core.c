@@ -747,6 +747,7 @@ int luaopen_segx_core(lua_State *L)
     sxl_open_keep(L);
     sxl_open_grad(L);
     sxl_open_fit(L);
+    sxl_open_cuda(L);
     sxl_open_stats(L);
     sxl_open_graph(L);
     sxl_open_draw(L);
