@@ -15,8 +15,7 @@ enum { N_COMMON = 4, N_OWN = 2 };
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16])
 {
     int same = 0, largest = 0;               /* of the targets up to cc: with its major version, and of all */
-    if (!n) same = cc;
-    for (int i = 0; n && i < n->n_arch; i++) {
+    for (int i = 0; i < n->n_arch; i++) {
         if (n->arch[i] > cc) continue;
         if (n->arch[i] / 10 == cc / 10 && n->arch[i] > same) same = n->arch[i];
         if (n->arch[i] > largest) largest = n->arch[i];
@@ -100,12 +99,12 @@ void sx_cubin_free(sx_cubin *c)
 
 static uint64_t hash_text(const char *s, uint64_t h) { return sx_hash64(s, strlen(s), h); }
 
-static uint64_t key_part(const char *text, const char *target, bool fast, const char *nvrtc, uint64_t h)
+static uint64_t key_part(const char *text, const char *gpu, bool fast, const char *nvrtc, uint64_t h)
 {
     struct stat st = {0};
     for (int i = 0; i < N_COMMON; i++) h = hash_text(common_options[i], h);
     for (int i = 0; i < N_OWN; i++) h = hash_text(fast ? fast_options[i] : exact_options[i], h);
-    h = hash_text(target, h);
+    h = hash_text(gpu, h);
     h = hash_text(text, h);
     if (nvrtc && stat(nvrtc, &st) == 0) {
         const int64_t file[3] = {(int64_t)st.st_size, (int64_t)st.st_mtim.tv_sec, (int64_t)st.st_mtim.tv_nsec};
@@ -114,8 +113,8 @@ static uint64_t key_part(const char *text, const char *target, bool fast, const 
     return hash_text(nvrtc ? nvrtc : "", h);
 }
 
-sx_cache_key sx_cache_key_of(const char *text, const char *target, bool fast, const char *nvrtc_path)
+sx_cache_key sx_cache_key_of(const char *text, const char *gpu, bool fast, const char *nvrtc_path)
 {
-    return (sx_cache_key){key_part(text, target, fast, nvrtc_path, SX_CODEGEN),
-                          key_part(text, target, fast, nvrtc_path, SX_CODEGEN + 0x9e3779b97f4a7c15ull)};
+    return (sx_cache_key){key_part(text, gpu, fast, nvrtc_path, SX_CODEGEN),
+                          key_part(text, gpu, fast, nvrtc_path, SX_CODEGEN + 0x9e3779b97f4a7c15ull)};
 }

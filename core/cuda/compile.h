@@ -19,8 +19,8 @@ typedef struct sx_cubin {
     size_t n;
 } sx_cubin;
 
-/* What to compile for on a GPU of compute capability cc (90): the option's text, e.g. "sm_90" or "compute_120"; n: 0 when the
- * NVRTC is not open yet (its targets are taken to hold cc). */
+/* What to compile for on a GPU of compute capability cc (90): "sm_90", the nearest older one of the same major version, whose code
+ * runs too, or "compute_120": PTX for a GPU that is newer than this NVRTC. */
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16]);
 
 /* NVRTC's program log (warnings, with `report` the use of registers) goes to *log, if that is not NULL: sx_free it. */
@@ -35,7 +35,7 @@ void sx_cache_folder(char folder[512]);
 typedef struct sx_cache_key {
     uint64_t a, b;
 } sx_cache_key;
-sx_cache_key sx_cache_key_of(const char *text, const char *target, bool fast, const char *nvrtc_path);
+sx_cache_key sx_cache_key_of(const char *text, const char *gpu, bool fast, const char *nvrtc_path);
 bool sx_cache_get(const char *folder, sx_cache_key k, sx_cubin *out);
 void sx_cache_put(const char *folder, sx_cache_key k, const sx_cubin *c, const char *text);
 
