@@ -1,10 +1,11 @@
 /*
  * bind_cuda.c: graphics processors: the text of kernels (segx kernel, tests).
  */
+#include <stdlib.h>
 #include <string.h>
 
 #include "bind.h"
-#include "cuda/emit.h"
+#include "cuda/cuda.h"
 #include "pass/pass.h"
 
 static void free_plan(void *p) { sx_plan_free(p); }
@@ -75,6 +76,53 @@ static int core_kernels(lua_State *L)
         lua_rawseti(L, -2, ++at);
     }
     return 1;
+}
+
+/* -- Which device ----------------------------------------------------------------------------- */
+
+/* Value of an option: of the table at idx (0 = none), else of the program. Pushed; NULL: not given. */
+static const char *setting(lua_State *L, int idx, const char *name)
+{
+    if (idx && sxl_field(L, idx, name)) return lua_tostring(L, -1);
+    if (idx) lua_pop(L, 1);
+    sxl_push_option(L, name);
+    return lua_tostring(L, -1);
+}
+
+/* "cpu" -1, "cuda" 0, "cuda:N" N; anything else is misuse. */
+static int device_number(lua_State *L, const char *s)
+{
+    if (!s || strcmp(s, "cpu") == 0) return -1;
+    if (strcmp(s, "cuda") == 0) return 0;
+    const size_t digits = strncmp(s, "cuda:", 5) == 0 ? strspn(s + 5, "0123456789") : 0;
+    if (!digits || digits > 3 || s[5 + digits])
+        sxl_misuse(L, NULL, "device: \"cpu\", \"cuda\" or \"cuda:N\", not \"%s\"", s);
+    return (int)strtol(s + 5, NULL, 10);
+}
+
+static sx_cuda *open_device(lua_State *L, int index)
+{
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
+    if (s->cuda && s->cuda_index == index) return s->cuda;
+    if (s->running) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
+    sx_cuda_close(s->cuda);
+    s->cuda = NULL;
+    if (sx_cuda_open(index, &s->cuda, &er)) sxl_raise(L, &er);
+    s->cuda_index = index;
+    return s->cuda;
+}
+
+void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
+{
+    const int index = device_number(L, setting(L, idx, "device"));
+    lua_pop(L, 1);
+    const char *mode = setting(L, idx, "mode");
+    if (mode && strcmp(mode, "fast") != 0 && strcmp(mode, "exact") != 0)
+        sxl_misuse(L, NULL, "mode: \"fast\" or \"exact\", not \"%s\"", mode);
+    o->fast = index >= 0 && mode && mode[0] == 'f';
+    lua_pop(L, 1);
+    o->cuda = index >= 0 ? open_device(L, index) : NULL;
 }
 
 void sxl_open_cuda(lua_State *L)
