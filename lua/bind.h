@@ -145,6 +145,8 @@ void sxl_open_fit(lua_State *L); /* functions into the module table on top */
 
 /* Reads the options `device` and `mode` (of the table at idx, 0 = none, else of the program) into o; opens the GPU. */
 void sxl_read_device(lua_State *L, int idx, struct sx_run_opts *o);
+/* What the GPU has of a dump (or NULL) goes. */
+void sxl_forget_dump(lua_State *L, const sx_dump *d);
 void sxl_open_cuda(lua_State *L); /* functions into the module table on top */
 
 /* -- bind_stats.c ------------------------------------------------------------------------------ */

@@ -125,6 +125,14 @@ void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
     o->cuda = index >= 0 ? open_device(L, index) : NULL;
 }
 
+void sxl_forget_dump(lua_State *L, const sx_dump *d)
+{
+    sxl_push_session(L); /* no sxl_get_session: when the state ends it may be gone already */
+    const sxl_session *s = lua_touserdata(L, -1);
+    if (d && s && s->cuda) sx_cuda_forget(s->cuda, sx_dump_id(d));
+    lua_pop(L, 1);
+}
+
 void sxl_open_cuda(lua_State *L)
 {
     static const luaL_Reg functions[] = {

@@ -61,6 +61,7 @@ static int core_poke(lua_State *L)
     int64_t k = sxl_integer(L, 2, "poke", 1, (int64_t)(lua_rawlen(L, -1) / sizeof *x));
     lua_pushnumber(L, x[k - 1]);
     x[k - 1] = v;
+    sxl_forget_dump(L, d->d);
     sx_dump_changed(d->d);
     return 1;
 }

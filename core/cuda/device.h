@@ -32,7 +32,7 @@ typedef struct sx_gpu_piece {
 
 typedef struct sx_resident {
     uint64_t dump;
-    size_t images, n_fields;
+    size_t images, n_fields, bytes;   /* bytes: of all its pieces, about */
     size_t *start;               /* [images + 1] first piece of each image */
     sx_gpu_piece *piece;
     size_t n_piece;

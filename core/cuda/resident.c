@@ -87,13 +87,15 @@ static sx_err find_limit(sx_cuda *d, sx_error *er)
 static size_t at_most(const sx_cuda *d, size_t n) { return n < d->limit / 8 ? n : d->limit / 8; }
 
 /* Room for n bytes of a part, in the dump's newest slab or in a new one. */
-static sx_err place(sx_cuda *d, uint64_t dump, sx_part_of *part, size_t n, sx_error *er)
+static sx_err place(sx_cuda *d, const sx_resident *r, sx_part_of *part, size_t n, sx_error *er)
 {
+    const uint64_t dump = r->dump;
     n = (n + 255) & ~(size_t)255;
     sx_slab *s = d->slabs;
     while (s && (s->dump != dump || s->size - s->used < n)) s = s->next;
     if (!s) {
         size_t size = at_most(d, SLAB);
+        if (size > r->bytes) size = r->bytes;                /* small dumps have small slabs */
         if (size < n) size = n;
         while (d->in_slabs + size > d->limit)
             if (!sx_resident_evict(d, dump)) {
@@ -164,6 +166,7 @@ sx_err sx_resident_of(sx_cuda *d, const sx_dump *dump, sx_resident **out, sx_err
             p->count = px - p->first < most ? px - p->first : most;
             p->stride = (p->count + SX_CUDA_PAD - 1) / SX_CUDA_PAD * SX_CUDA_PAD;
             const size_t blocks = (p->count + SX_BLOCK - 1) / SX_BLOCK;
+            r->bytes += p->stride * (channels_of(info) * sx_dtype_size(info->logits_type) + 4);
             p->field = sx_calloc(2 * r->n_fields + 1, sizeof *p->field);
             p->valid = sx_calloc(2 * blocks, sizeof *p->valid);
             if (!p->field || !p->valid) {
@@ -278,7 +281,7 @@ static sx_err load_logits(sx_cuda *d, sx_resident *r, sx_gpu_piece *p, sx_dump *
     rows_fill f = {.f.fill = fill_rows, .x = (const char *)im->logits + p->first * im->p_stride * es, .es = es,
                    .c_stride = im->c_stride, .p_stride = im->p_stride, .count = p->count, .stride = p->stride,
                    .check = 8 * (int)es};
-    sx_err e = place(d, r->dump, &p->logits, n, er);
+    sx_err e = place(d, r, &p->logits, n, er);
     if (e) return e;
     e = sx_cu_upload(d, p->logits.p, n, &f.f, pool, er);
     *odd = atomic_load(&f.odd);
@@ -300,7 +303,7 @@ static sx_err load_field(sx_cuda *d, sx_resident *r, sx_gpu_piece *p, const sx_w
                 .type = im->field_type[number], .p_stride = 1, .n_px = p->count};
     k->load(row, &s, 0, p->stride);            /* in the arithmetic's type, as the CPU takes it */
     rows_fill f = {.f.fill = fill_rows, .x = row, .es = es, .p_stride = 1, .count = p->stride, .stride = p->stride};
-    sx_err e = place(d, r->dump, part, p->stride * es, er);
+    sx_err e = place(d, r, part, p->stride * es, er);
     if (!e) e = sx_cu_upload(d, part->p, p->stride * es, &f.f, pool, er);
     sx_free(row);
     return e;
@@ -376,7 +379,7 @@ static sx_err load_labels(sx_cuda *d, sx_resident *r, sx_gpu_piece *p, sx_dump *
                 .loc = (unsigned char *)all, .head = (uint32_t *)(void *)(all + p->head), .table = (int32_t *)(void *)(all + p->table)};
     rows_fill f = {.f.fill = fill_rows, .x = all, .es = 1, .p_stride = 1, .count = n, .stride = n};
     sx_err e = sx_pool_for(pool, (p->count + SX_BLOCK - 1) / SX_BLOCK, survey_block, &s, er);
-    if (!e) e = place(d, r->dump, &p->labels, n, er);
+    if (!e) e = place(d, r, &p->labels, n, er);
     if (!e) e = sx_cu_upload(d, p->labels.p, n, &f.f, pool, er);
     sx_free(all);
     return e;
