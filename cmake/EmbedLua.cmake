@@ -1,20 +1,6 @@
 # Puts the Lua files of the product into the program as C arrays: lua/segx/loss.lua becomes module
 # segx.loss. Each file has its own generated source, so that a change rebuilds one of them.
-# This file is also the script that the build runs: cmake -DIN=x.lua -DOUT=x.c -DSYMBOL=s -P ...
-
-if(CMAKE_SCRIPT_MODE_FILE)
-  file(READ "${IN}" hex HEX)
-  string(LENGTH "${hex}" digits)
-  math(EXPR size "${digits} / 2")
-  string(REGEX REPLACE "(................................)" "\\1\n" hex "${hex}")
-  string(REGEX REPLACE "([0-9a-f][0-9a-f])" "0x\\1," bytes "${hex}")
-  file(WRITE "${OUT}" "#include <stddef.h>\n"
-    "extern const unsigned char ${SYMBOL}[];\nextern const size_t ${SYMBOL}_size;\n"
-    "const size_t ${SYMBOL}_size = ${size};\nconst unsigned char ${SYMBOL}[] = {\n${bytes}0};\n")
-  return()
-endif()
-
-set(SEGX_EMBED_SCRIPT ${CMAKE_CURRENT_LIST_FILE})
+include(${CMAKE_CURRENT_LIST_DIR}/EmbedText.cmake)
 
 # sources: variable that receives the generated C files; root: folder that holds segx/*.lua
 function(segx_embed_lua sources root)
@@ -29,10 +15,7 @@ function(segx_embed_lua sources root)
     string(REGEX REPLACE "/init$" "" module "${module}")
     string(REPLACE "/" "." module "${module}")
     string(MAKE_C_IDENTIFIER "lua_${module}" symbol)
-    add_custom_command(OUTPUT ${dir}/${symbol}.c
-      COMMAND ${CMAKE_COMMAND} -DIN=${root}/${file} -DOUT=${dir}/${symbol}.c -DSYMBOL=${symbol}
-              -P ${SEGX_EMBED_SCRIPT}
-      DEPENDS ${root}/${file} ${SEGX_EMBED_SCRIPT} VERBATIM)
+    segx_embed_file(${root}/${file} ${dir}/${symbol}.c ${symbol})
     list(APPEND out ${dir}/${symbol}.c)
     string(APPEND declarations
       "extern const unsigned char ${symbol}[];\nextern const size_t ${symbol}_size;\n")

@@ -28,6 +28,8 @@ typedef struct sxl_session {
     sx_graph *g;
     sx_pool *pool;  /* NULL until first needed */
     int running;    /* evaluations under way: the pool must stay */
+    struct sx_cuda *cuda; /* the GPU that was used last, or NULL */
+    int cuda_index;
     uint32_t slots; /* dump numbers given out */
 } sxl_session;
 
@@ -138,6 +140,14 @@ void sxl_read_run(lua_State *L, int idx, struct sx_run_opts *o);
 /* -- bind_fit.c -------------------------------------------------------------------------------- */
 
 void sxl_open_fit(lua_State *L); /* functions into the module table on top */
+
+/* -- bind_cuda.c ------------------------------------------------------------------------------- */
+
+/* Reads the options `device` and `mode` (of the table at idx, 0 = none, else of the program) into o; opens the GPU. */
+void sxl_read_device(lua_State *L, int idx, struct sx_run_opts *o);
+/* What the GPU has of a dump (or NULL) goes. */
+void sxl_forget_dump(lua_State *L, const sx_dump *d);
+void sxl_open_cuda(lua_State *L); /* functions into the module table on top */
 
 /* -- bind_stats.c ------------------------------------------------------------------------------ */
 

@@ -13,6 +13,7 @@
 
 #include "base/cpu.h"
 #include "bind.h"
+#include "cuda/cuda.h"
 #include "segx_version.h"
 
 static const char session_key; /* only its address counts */
@@ -35,6 +36,7 @@ sxl_session *sxl_get_session(lua_State *L)
 static int session_gc(lua_State *L)
 {
     sxl_session *s = lua_touserdata(L, 1);
+    sx_cuda_close(s->cuda);
     sx_pool_free(s->pool);
     sx_graph_free(s->g);
     *s = (sxl_session){0};
@@ -747,6 +749,7 @@ int luaopen_segx_core(lua_State *L)
     sxl_open_keep(L);
     sxl_open_grad(L);
     sxl_open_fit(L);
+    sxl_open_cuda(L);
     sxl_open_stats(L);
     sxl_open_graph(L);
     sxl_open_draw(L);

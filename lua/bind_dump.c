@@ -44,6 +44,7 @@ sxl_dump *sxl_check_dump(lua_State *L, int idx)
 static int dump_gc(lua_State *L)
 {
     sxl_dump *d = lua_touserdata(L, 1);
+    sxl_forget_dump(L, d->d);
     sx_dump_close(d->d);
     d->d = NULL;
     return 0;
@@ -53,6 +54,7 @@ static int dump_close(lua_State *L)
 {
     sxl_dump *d = any_dump(L, 1);
     if (d->busy) sxl_misuse(L, NULL, "the dump is being read and cannot be closed");
+    sxl_forget_dump(L, d->d);
     sx_dump_close(d->d);
     d->d = NULL;
     lua_pushnil(L);

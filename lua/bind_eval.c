@@ -225,7 +225,7 @@ static bool option(lua_State *L, int idx, const char *name)
 
 static void read_settings(lua_State *L, int idx, settings *o, int *progress)
 {
-    static const char *const known[] = {"precision", "threads", "mem", "progress", "isa", "folder", NULL};
+    static const char *const known[] = {"precision", "threads", "mem", "progress", "isa", "folder", "device", "mode", NULL};
     memset(o, 0, sizeof *o);
     o->run.isa = sx_isa_best();
     *progress = 0;
@@ -257,6 +257,7 @@ static void read_settings(lua_State *L, int idx, settings *o, int *progress)
     if (idx) lua_pop(L, 1);
     if (idx && sxl_field(L, idx, "folder")) o->run.keep = sxl_folder_of(L, -1);
     if (idx) lua_pop(L, 1);
+    sxl_read_device(L, idx, &o->run);
     if (idx && sxl_field(L, idx, "progress")) {
         if (lua_type(L, -1) != LUA_TFUNCTION)
             sxl_misuse(L, NULL, "eval: progress: a function expected, got %s",
@@ -337,6 +338,9 @@ static void add_counts(sx_counts *c, const sx_counts *r)
     c->images_new += r->images_new;
     c->passes += r->passes;
     c->spilled += r->spilled;
+    c->on_gpu += r->on_gpu;
+    c->on_cpu += r->on_cpu;
+    if (r->why_cpu[0]) memcpy(c->why_cpu, r->why_cpu, sizeof c->why_cpu);
     if (r->pixels_valid > c->pixels_valid) c->pixels_valid = r->pixels_valid;
     if (r->pixels_masked > c->pixels_masked) c->pixels_masked = r->pixels_masked;
 }
@@ -392,6 +396,13 @@ static void push_stats(lua_State *L, const sx_counts *n, int bad, double seconds
     set_number(L, "seconds", seconds);
     set_integer(L, "pixels", n->pixels_valid);
     set_integer(L, "masked", n->pixels_masked);
+    if (!n->on_gpu && !n->on_cpu) return;
+    set_integer(L, "on_gpu", n->on_gpu);
+    set_integer(L, "on_cpu", n->on_cpu);
+    if (n->why_cpu[0]) {
+        lua_pushstring(L, n->why_cpu);
+        lua_setfield(L, -2, "why_cpu");
+    }
 }
 
 /* Settings, the dump and the outputs of a call (d or nil, list, opts); pushes the job and what else it needs. */
@@ -612,7 +623,7 @@ static void push_found(lua_State *L, const sx_plan *p, const settings *o)
 {
     sx_error er;
     sx_plan_found found;
-    if (sx_plan_find(p, o->run.keep, o->run.use_double, &found, &er)) sxl_raise(L, &er);
+    if (sx_plan_find(p, &o->run, &found, &er)) sxl_raise(L, &er);
     lua_createtable(L, 0, 4);
     set_integer(L, "cells", found.cells);
     set_integer(L, "found", found.found);

@@ -61,6 +61,8 @@ static int core_poke(lua_State *L)
     int64_t k = sxl_integer(L, 2, "poke", 1, (int64_t)(lua_rawlen(L, -1) / sizeof *x));
     lua_pushnumber(L, x[k - 1]);
     x[k - 1] = v;
+    sxl_forget_dump(L, d->d);
+    sx_dump_changed(d->d);
     return 1;
 }
 
@@ -123,7 +125,7 @@ static void check_shape(lua_State *L, const sxl_tensor *t, const sxl_dump *d)
 static int core_write_planes(lua_State *L)
 {
     static const char *const known[] = {"name",      "dtype",   "gzip", "scale", "source",
-                                        "precision", "threads", "mem",  "value", NULL};
+                                        "precision", "threads", "mem",  "value", "device", "mode", NULL};
     static const char *const types[] = {"float16", "float32", "float64", NULL};
     sx_error er;
     sx_run_opts run;
@@ -156,6 +158,7 @@ static int core_write_planes(lua_State *L)
         out[1] = v->id;
     }
     sxl_read_run(L, 4, &run);
+    sxl_read_device(L, 4, &run);
 
     sxl_session *s = sxl_get_session(L);
     sxl_box *plan = sxl_push_box(L, free_plan), *result = sxl_push_box(L, free_result);

@@ -21,17 +21,16 @@ typedef struct run {
 
 #define COPY_LABELS(type, wide)                                              \
     do {                                                                     \
-        const type *s = (const type *)im->labels + r->at;                    \
-        for (size_t i = 0; i < r->count; i++)                                \
+        const type *s = (const type *)im->labels + first;                    \
+        for (size_t i = 0; i < count; i++)                                   \
             lab[i] = (wide)s[i] < (wide)C ? (int32_t)s[i] : -1;              \
     } while (0)
 
-static sx_err read_labels(run *r, sx_error *er)
+sx_err sx_read_labels(const sx_dump *d, const sx_image *im, size_t index, size_t first, size_t count, int32_t *lab, sx_error *er)
 {
-    const sx_image *im = r->b->image;
-    const sx_dump_info *info = r->p->info;
-    const uint32_t C = (uint32_t)r->p->classes;
-    int32_t *lab = r->lab.lab, any = 0;
+    const sx_dump_info *info = sx_dump_get_info(d);
+    const uint32_t C = (uint32_t)info->classes;
+    int32_t any = 0;
     switch (info->labels_type) {              /* a class goes straight; all else is looked up below */
     case SX_U8: COPY_LABELS(uint8_t, uint32_t); break;
     case SX_I8: COPY_LABELS(int8_t, uint32_t); break;
@@ -42,26 +41,31 @@ static sx_err read_labels(run *r, sx_error *er)
     case SX_U64: COPY_LABELS(uint64_t, uint64_t); break;
     default: COPY_LABELS(int64_t, uint64_t); break;
     }
-    for (size_t i = 0; i < r->count; i++) any |= lab[i];
+    for (size_t i = 0; i < count; i++) any |= lab[i];
     bool class_ignored = false;               /* an ignored value may also be a class */
     for (size_t j = 0; j < info->n_ignore; j++)
         class_ignored |= info->ignore[j] >= 0 && (uint64_t)info->ignore[j] < C;
-    for (size_t i = 0; (any < 0 || class_ignored) && i < r->count; i++) {
+    for (size_t i = 0; (any < 0 || class_ignored) && i < count; i++) {
         if (lab[i] >= 0 && !class_ignored) continue;
-        int64_t v = sx_label_value(im->labels, info->labels_type, r->at + i);
-        size_t c = sx_dump_label_class(r->b->dump, v);
-        if (c == SIZE_MAX) return sx_dump_bad_label(r->b->dump, v, r->b->index, r->at + i, 0, 0, er);
+        int64_t v = sx_label_value(im->labels, info->labels_type, first + i);
+        size_t c = sx_dump_label_class(d, v);
+        if (c == SIZE_MAX) return sx_dump_bad_label(d, v, index, first + i, 0, 0, er);
         lab[i] = (int32_t)c;
     }
-    for (size_t i = r->count; i < r->p->P; i++) lab[i] = (int32_t)C;
     return SX_EOK;
 }
 
-/* Value of one logit as a double, for checks. */
-static double logit_at(const run *r, size_t c, size_t px)
+static sx_err read_labels(run *r, sx_error *er)
 {
-    const sx_image *im = r->b->image;
-    sx_src one = {.type = r->p->info->logits_type, .p_stride = 1, .n_px = 1};
+    sx_err e = sx_read_labels(r->b->dump, r->b->image, r->b->index, r->at, r->count, r->lab.lab, er);
+    for (size_t i = r->count; i < r->p->P; i++) r->lab.lab[i] = (int32_t)r->p->classes;
+    return e;
+}
+
+/* Value of one logit as a double, for checks. */
+static double logit_at(const sx_dump_info *info, const sx_image *im, size_t c, size_t px)
+{
+    sx_src one = {.type = info->logits_type, .p_stride = 1, .n_px = 1};
     size_t i = c * im->c_stride + px * im->p_stride;
     double d[SX_LANES];
     const sx_kernels *k = sx_kernels_get(SX_ISA_BASE, true);
@@ -71,11 +75,11 @@ static double logit_at(const run *r, size_t c, size_t px)
 }
 
 /* NaN and +inf are no logits; -inf is fine (a class that cannot be). */
-static bool finite_pixel(const run *r, size_t px)
+bool sx_pixel_finite(const sx_dump_info *info, const sx_image *im, size_t px)
 {
-    size_t channels = r->p->info->activation == SX_SIGMOID1 ? 1 : r->p->classes;
+    size_t channels = info->activation == SX_SIGMOID1 ? 1 : info->classes;
     for (size_t c = 0; c < channels; c++) {
-        double v = logit_at(r, c, px);
+        double v = logit_at(info, im, c, px);
         if (isnan(v) || v == (double)INFINITY) return false;
     }
     return true;
@@ -95,7 +99,7 @@ static sx_err bad_logits(const sx_dump *d, size_t image, size_t px, uint64_t pix
 static sx_err check_finite(const run *r, sx_error *er)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (r->lab.lab[i] < (int32_t)r->p->classes && !finite_pixel(r, r->at + i))
+        if (r->lab.lab[i] < (int32_t)r->p->classes && !sx_pixel_finite(r->p->info, r->b->image, r->at + i))
             return bad_logits(r->b->dump, r->b->index, r->at + i, 0, 0, er);
     return SX_EOK;
 }
@@ -103,7 +107,7 @@ static sx_err check_finite(const run *r, sx_error *er)
 static void mask_nonfinite(run *r)
 {
     for (size_t i = 0; i < r->count; i++)
-        if (r->lab.lab[i] < (int32_t)r->p->classes && !finite_pixel(r, r->at + i)) {
+        if (r->lab.lab[i] < (int32_t)r->p->classes && !sx_pixel_finite(r->p->info, r->b->image, r->at + i)) {
             r->lab.lab[i] = (int32_t)r->p->classes;
             r->b->masked++;
         }
@@ -433,15 +437,12 @@ static void note(sx_fault *f, size_t image, size_t px, int64_t v)
 void sx_census_image(sx_census *c, const sx_dump *d, const sx_image *im, size_t index)
 {
     const sx_dump_info *info = sx_dump_get_info(d);
-    sx_prog p = {.info = info, .classes = info->classes};
-    sx_block b = {.dump = d, .image = im};
-    run r = {.p = &p, .b = &b};
     for (size_t i = 0; i < im->n_px; i++) {
         int64_t v = sx_label_value(im->labels, info->labels_type, i);
         size_t k = sx_dump_label_class(d, v);
         if (k == info->classes) continue;            /* ignored */
         if (k == SIZE_MAX) note(&c->labels, index, i, v);
-        else if (!info->skip_nonfinite && !finite_pixel(&r, i)) note(&c->logits, index, i, 0);
+        else if (!info->skip_nonfinite && !sx_pixel_finite(info, im, i)) note(&c->logits, index, i, 0);
     }
 }
 

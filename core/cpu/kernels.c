@@ -31,10 +31,6 @@ static inline size_t dtype_size(sx_dtype t)      /* of numbers that logits can b
 #define PASTE2(a, b, c) a##_##b##_##c
 #define PASTE(a, b, c) PASTE2(a, b, c)
 
-/* Whole or mixed exponents: the general power, through double. */
-static inline float sx_powf(float x, float y) { return (float)sx_pow((double)x, (double)y); }
-static inline double sx_log1p_pos(double x) { return sx_log1p(x); }   /* no cheaper one for double */
-
 #define T float
 #define C(x) ((float)(x))
 #define NAME(x) PASTE(sx_f32, SX_ISA, x)
@@ -42,6 +38,7 @@ static inline double sx_log1p_pos(double x) { return sx_log1p(x); }   /* no chea
 #define FN(n) sx_##n##f
 #define FN2(n, t) sx_##n##f##t
 #define LN(n) n##f
+#include "cpu/pixel.h"
 #include "cpu/kernels.inc"
 #undef T
 #undef C
@@ -58,4 +55,5 @@ static inline double sx_log1p_pos(double x) { return sx_log1p(x); }   /* no chea
 #define FN(n) sx_##n
 #define FN2(n, t) sx_##n##t
 #define LN(n) n
+#include "cpu/pixel.h"
 #include "cpu/kernels.inc"

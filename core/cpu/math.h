@@ -701,4 +701,7 @@ SX_M double sx_pow(double x, double y)
     return y == 0.0 ? 1.0 : one;
 }
 
+SX_M float sx_powf(float x, float y) { return (float)sx_pow((double)x, (double)y); }
+SX_M double sx_log1p_pos(double x) { return sx_log1p(x); }           /* no cheaper one for double */
+
 #endif

@@ -491,3 +491,4 @@ size_t sx_prog_stat_len(const sx_prog *p) { return p->stat_len; }
 size_t sx_prog_stat_off(const sx_prog *p, size_t sum) { return p->stat_off[sum]; }
 size_t sx_prog_scratch(const sx_prog *p) { return p->scratch; }
 uint32_t sx_prog_fields(const sx_prog *p) { return p->fields; }
+size_t sx_prog_axis(const sx_prog *p, int axis) { return p->axis_count[axis]; }

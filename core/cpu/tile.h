@@ -37,6 +37,7 @@ size_t sx_prog_stat_len(const sx_prog *p);                /* doubles of a cell: 
 size_t sx_prog_stat_off(const sx_prog *p, size_t sum);    /* of sum number i inside a cell */
 size_t sx_prog_scratch(const sx_prog *p);                 /* bytes per worker, 64-byte aligned, zeroed once */
 uint32_t sx_prog_fields(const sx_prog *p);                /* dump fields that it reads */
+size_t sx_prog_axis(const sx_prog *p, int axis);          /* values of a sweep axis */
 
 typedef struct sx_block {
     const sx_dump *dump;
@@ -52,6 +53,13 @@ typedef struct sx_block {
 
 /* Labels that are no class, or logits that are not finite: SX_EDATA with the first pixel. */
 sx_err sx_prog_run(const sx_prog *p, void *scratch, sx_block *b, sx_error *er);
+
+/* -- Pixels, for whoever else runs a program ------------------------------------------------------------ */
+
+/* Classes of count pixels from first on, C where they are ignored. A label that is no class: SX_EDATA with its pixel. */
+sx_err sx_read_labels(const sx_dump *d, const sx_image *im, size_t index, size_t first, size_t count, int32_t *lab, sx_error *er);
+/* Is every logit of the pixel a number or -inf? */
+bool sx_pixel_finite(const sx_dump_info *info, const sx_image *im, size_t px);
 
 /* -- What is wrong with a dump -----------------------------------------------------------------------
  * After a pass was refused: all images are looked at again, slowly, so that the message can say how many pixels. */

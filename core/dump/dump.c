@@ -2,6 +2,7 @@
 #include "dump/dump_impl.h"
 
 #include <inttypes.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <unistd.h>
@@ -42,6 +43,18 @@ bool sx_product(const uint64_t *dims, size_t n, size_t size, size_t *out)
 
 /* -- Life ----------------------------------------------------------------------------------- */
 
+uint64_t sx_dump_id(const sx_dump *d)
+{
+    return d->id;
+}
+
+void sx_dump_changed(sx_dump *d)
+{
+    static atomic_uint_fast64_t last;
+
+    d->id = atomic_fetch_add(&last, 1) + 1;
+}
+
 sx_err sx_dump_new(const char *path, sx_dump **out, sx_error *er)
 {
     sx_dump *d = sx_calloc(1, sizeof *d);
@@ -58,6 +71,7 @@ sx_err sx_dump_new(const char *path, sx_dump **out, sx_error *er)
         return sx_nomem(er);
     }
     d->info.path = d->path;
+    sx_dump_changed(d);
     *out = d;
     return SX_EOK;
 }

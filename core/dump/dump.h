@@ -110,6 +110,12 @@ typedef struct sx_image {
     size_t n_px;
 } sx_image;
 
+/* A number that no other dump of this process has; a new one after sx_dump_changed. What is derived from its numbers and kept
+ * elsewhere (a GPU's memory) goes by it. */
+uint64_t sx_dump_id(const sx_dump *d);
+/* The arrays of a dump in memory have been written to. */
+void sx_dump_changed(sx_dump *d);
+
 /* A wave: buffers for some images. The caller keeps it and reuses it; zero it before first use. */
 typedef struct sx_wave {
     size_t first, count, tasks;

@@ -110,6 +110,7 @@ struct sx_dump {
     const size_t *pick;        /*   number there of each image */
     size_t subsets;            /* open subsets of this dump: it stays until the last is closed */
     bool closing;
+    uint64_t id;               /* sx_dump_id */
 };
 
 /* Number of an image in the file. */

@@ -85,6 +85,7 @@ sx_err sx_dump_subset(sx_dump *from, const size_t *order, size_t n, sx_dump **ou
     if (!v)
         return sx_nomem(er);
     *v = *from;
+    sx_dump_changed(v);
     v->arena = sx_arena_new();
     v->idle = NULL;
     v->kept = NULL;

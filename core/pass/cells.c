@@ -23,13 +23,13 @@ static size_t project(const sx_graph *g, sx_axes all, size_t k, sx_axes part)
 
 /* -- Keys ----------------------------------------------------------------------------------------- */
 
-static uint64_t seed_of(const sx_dump_info *info, bool use_double)
+static uint64_t seed_of(const sx_dump_info *info, bool use_double, bool fast)
 {
     uint64_t h = mix(SX_NUMERICS, info->fingerprint);
     h = mix(h, info->n);
     h = mix(h, info->classes);
     h = mix(h, (uint64_t)info->activation);
-    h = mix(h, (uint64_t)info->skip_nonfinite | (uint64_t)use_double << 1);
+    h = mix(h, (uint64_t)info->skip_nonfinite | (uint64_t)use_double << 1 | (uint64_t)fast << 2);
     h = sx_hash64(info->layout ? info->layout : "", info->layout ? strlen(info->layout) : 0, h);
     h = sx_hash64(info->logits_path ? info->logits_path : "", info->logits_path ? strlen(info->logits_path) : 0, h);
     h = sx_hash64(info->labels_path ? info->labels_path : "", info->labels_path ? strlen(info->labels_path) : 0, h);
@@ -75,11 +75,11 @@ static void mark(const sx_graph *g, sx_id id, uint8_t *need)
     for (int i = 0; i < n->n_arg; i++) mark(g, n->arg[i], need);
 }
 
-sx_err sx_cell_keys(const sx_graph *g, const sx_dump_info *info, bool use_double, const sx_id *sum, size_t n_sum,
+sx_err sx_cell_keys(const sx_graph *g, const sx_dump_info *info, bool use_double, bool fast, const sx_id *sum, size_t n_sum,
                     uint64_t **keys, size_t **start, sx_error *er)
 {
     size_t n = sx_graph_size(g), total = 0;
-    uint64_t seed = seed_of(info, use_double);
+    uint64_t seed = seed_of(info, use_double, fast);
     uint8_t *need = sx_calloc(n + 1, 1);
     uint64_t **memo = sx_calloc(n + 1, sizeof *memo);
     sx_err e = SX_EOK;

@@ -42,7 +42,7 @@ sx_err sx_keep_replace(sx_keep *k, sx_error *er);
 
 /* Keys of the combinations of each sum (psum, bysum), [sum][combination], in one array; start[i] is the first of sum i.
  * Both from sx_malloc; the caller's. */
-sx_err sx_cell_keys(const sx_graph *g, const sx_dump_info *info, bool use_double, const sx_id *sum, size_t n_sum,
+sx_err sx_cell_keys(const sx_graph *g, const sx_dump_info *info, bool use_double, bool fast, const sx_id *sum, size_t n_sum,
                     uint64_t **keys, size_t **start, sx_error *er);
 
 /* Images that an unfinished segment has of a cell, the most; 0: there is none. */

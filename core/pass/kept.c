@@ -39,7 +39,7 @@ static void free_kept(kept *k)
 static sx_err start_kept(sx_runner *r, kept *k, const plan_step *s, sx_error *er)
 {
     k->s = s;
-    sx_err e = sx_cell_keys(r->p->g, sx_dump_get_info(r->p->d), r->o.use_double, s->id, s->n, &k->key, &k->start, er);
+    sx_err e = sx_cell_keys(r->p->g, sx_dump_get_info(r->p->d), r->o.use_double, sx_run_is_fast(&r->o), s->id, s->n, &k->key, &k->start, er);
     if (e) return e;
     k->n = k->start[s->n];
     k->missing = sx_calloc(k->n + 1, sizeof *k->missing);
@@ -241,7 +241,7 @@ done:
     return e;
 }
 
-sx_err sx_plan_find(const sx_plan *p, const sx_keep *k, bool use_double, sx_plan_found *out, sx_error *er)
+sx_err sx_plan_find(const sx_plan *p, const sx_run_opts *o, sx_plan_found *out, sx_error *er)
 {
     *out = (sx_plan_found){0};
     for (size_t i = 0; i < p->n_step; i++) {
@@ -251,11 +251,11 @@ sx_err sx_plan_find(const sx_plan *p, const sx_keep *k, bool use_double, sx_plan
         sx_segment *seg;
         const sx_segment_cell *cell;
         if (s->kind != STEP_PASS) continue;
-        sx_err e = sx_cell_keys(p->g, sx_dump_get_info(p->d), use_double, s->id, s->n, &key, &start, er);
+        sx_err e = sx_cell_keys(p->g, sx_dump_get_info(p->d), o->use_double, sx_run_is_fast(o), s->id, s->n, &key, &start, er);
         if (e) return e;
         for (size_t c = 0; c < start[s->n]; c++) {
-            if (sx_keep_find(k, key[c], p->images, &seg, &cell)) continue;
-            if (!missing++ && !out->passes) out->begun = sx_keep_begun(k, key[c], p->images);
+            if (sx_keep_find(o->keep, key[c], p->images, &seg, &cell)) continue;
+            if (!missing++ && !out->passes) out->begun = sx_keep_begun(o->keep, key[c], p->images);
         }
         out->cells += start[s->n];
         out->found += start[s->n] - missing;

@@ -49,7 +49,6 @@ typedef struct sx_plan_found {
     size_t passes;               /* with something missing */
     size_t begun;                /* images that an attempt before got through in the pass that comes next */
 } sx_plan_found;
-sx_err sx_plan_find(const sx_plan *p, const struct sx_keep *k, bool use_double, sx_plan_found *out, sx_error *er);
 
 typedef struct sx_run_opts {
     sx_pool *pool;               /* required */
@@ -65,7 +64,14 @@ typedef struct sx_run_opts {
     sx_err (*emit)(void *arg, size_t image, size_t out, const void *v, sx_dtype type, size_t n, sx_error *er);
     void *emit_arg;
     struct sx_keep *keep;        /* sums are taken from there, new ones go there; NULL = no folder */
+    struct sx_cuda *cuda;        /* cuda/cuda.h: the GPU that passes run on, where they can; NULL: the CPU */
+    bool fast;                   /* there: not the bits of the CPU; only in single precision */
 } sx_run_opts;
+
+sx_err sx_plan_find(const sx_plan *p, const sx_run_opts *o, sx_plan_found *out, sx_error *er);
+
+/* Does the arithmetic of these options give other bits than its precision alone? */
+static inline bool sx_run_is_fast(const sx_run_opts *o) { return o->cuda && o->fast && !o->use_double; }
 
 typedef struct sx_array {
     double *v;
@@ -86,6 +92,8 @@ typedef struct sx_counts {
         size_t combo, image;
     } *bad;
     size_t n_bad;
+    size_t on_gpu, on_cpu;           /* walks, with a GPU: there, and on the CPU all the same, */
+    char why_cpu[200];               /*   the last one because of this */
 } sx_counts;
 
 typedef struct sx_result {

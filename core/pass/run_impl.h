@@ -4,6 +4,7 @@
 #define SX_RUN_IMPL_H
 
 #include "cpu/tile.h"
+#include "cuda/cuda.h"
 #include "pass/keep.h"
 #include "pass/plan_impl.h"
 #include "pass/store.h"
@@ -75,15 +76,14 @@ static inline void sx_add_to(double *restrict sum, const double *restrict x, siz
 
 /* -- walk.c -- */
 
-typedef struct task {
-    size_t image, first, count;      /* image inside the wave */
-} task;
+typedef sx_cuda_task task;           /* a block of an image inside the wave */
 
 typedef struct sx_walk {
     sx_runner *r;
     sx_prog *prog;
+    sx_cuda_work *gpu;               /* the same program there; NULL: the CPU runs it */
     sx_wave own;                     /* what is decoded here, unless the dump keeps it */
-    const sx_image *image;           /* this wave: count images from number first */
+    const sx_image *image;           /* this wave: count images from number first; NULL: they need not be decoded */
     size_t first, count;
     size_t stat_len, import_len;
     bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */

@@ -2,12 +2,14 @@
  * walk.c: a walk over the dump in waves of images: decode in parallel, compute blocks in parallel (each into its own numbered cell),
  * then fold cells in order into one record of statistics per image.
  */
+#include <stdio.h>
 #include <string.h>
 
 #include "pass/run_impl.h"
 
 #define WAVE_BYTES ((size_t)24 << 20)
 #define WAVE_PX ((size_t)4 << 20)
+#define GPU_WAVE_PX ((size_t)64 << 20)
 #define CELL_BYTES ((size_t)64 << 20)
 
 static size_t quarter(const sx_runner *r, size_t most) { return sx_run_mem(r) / 4 < most ? sx_run_mem(r) / 4 : most; }
@@ -38,7 +40,7 @@ static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
     w->n_task = 0;
     for (size_t i = 0; i < w->count; i++) {
-        size_t px = w->image[i].n_px;
+        size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
         for (size_t at = 0; at < px; at += SX_BLOCK) {
             if (w->n_task == w->task_cap) {
                 size_t cap = w->task_cap ? 2 * w->task_cap : 64;
@@ -124,7 +126,7 @@ static sx_err emit_wave(sx_walk *w, sx_error *er)
     const sx_run_opts *o = &w->r->o;
     for (size_t i = 0; i < w->count; i++)
         for (size_t k = 0; k < w->n_map; k++) {
-            size_t n = w->map_per_px[k] * w->image[i].n_px;
+            size_t n = w->map_per_px[k] * sx_dump_n_px(w->r->p->d, w->first + i);
             sx_err e = o->emit(o->emit_arg, w->first + i, w->map_out[k], w->map[i * w->n_map + k], w->r->k->size == 4 ? SX_F32 : SX_F64, n, er);
             if (e) return e;
         }
@@ -156,6 +158,88 @@ static sx_err next_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_err
     return e;
 }
 
+/* -- On a GPU ----------------------------------------------------------------------------------------- */
+
+/* Why a walk runs on the CPU though there is a GPU. */
+static void note_cpu(sx_runner *r, const char *why)
+{
+    snprintf(r->n.why_cpu, sizeof r->n.why_cpu, "%.190s", why);
+}
+
+/* The same program for the GPU, where it has one: what it lacks (SX_EARG) and what does not fit runs on the CPU. */
+static sx_err start_gpu(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
+{
+    sx_runner *r = w->r;
+    sx_error why = {0};
+    const sx_emit_spec spec = {.g = r->p->g, .info = sx_dump_get_info(r->p->d), .use_double = r->o.use_double,
+                               .fast = sx_run_is_fast(&r->o), .sum = sum, .n_sum = n_sum, .map = map, .n_map = n_map};
+    sx_err e = sx_cuda_work_new(r->o.cuda, &spec, w->prog, &w->gpu, &why);
+    if (!e) r->n.on_gpu++;
+    if (e == SX_EARG || (e == SX_EDEVICE && sx_cuda_no_memory(r->o.cuda))) {
+        note_cpu(r, why.msg);
+        r->n.on_cpu++;
+        return SX_EOK;
+    }
+    if (e && er) *er = why;
+    return e;
+}
+
+/* An image that the GPU does not have: of the wave, or decoded now. */
+static sx_err fetch_image(void *arg, size_t image, const sx_image **out, sx_error *er)
+{
+    sx_walk *w = arg;
+    if (w->image) {
+        *out = &w->image[image - w->first];
+        return SX_EOK;
+    }
+    sx_err e = sx_dump_prepare(w->r->p->d, image, 1, sx_prog_fields(w->prog), &w->own, er);
+    if (!e) e = sx_pool_for(w->r->o.pool, w->own.tasks, decode_task, w, er);
+    *out = w->own.image;
+    return e;
+}
+
+/* A wave whose images the GPU has already, or else one from the dump. */
+static sx_err gpu_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+{
+    size_t n = 0;
+    while (n < most && sx_cuda_resident(w->gpu, w->r->p->d, first + n)) n++;
+    if (n == 0) return next_wave(w, first, most, keep, er);
+    w->image = NULL;
+    w->first = first;
+    w->count = n;
+    return SX_EOK;
+}
+
+static sx_err run_gpu(sx_walk *w, sx_error *er)
+{
+    sx_runner *r = w->r;
+    const sx_cuda_wave v = {.dump = r->p->d, .first = w->first, .task = w->task, .n_task = w->n_task, .imports = w->imports,
+                            .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .cells = w->cells, .valid = w->valid,
+                            .masked = w->masked, .map = w->map, .map_step = w->each ? w->n_map : 0, .pool = r->o.pool,
+                            .fetch = fetch_image, .fetch_arg = w};
+    return sx_cuda_run(w->gpu, &v, er);
+}
+
+static sx_err run_cpu(sx_walk *w, sx_error *er) { return sx_pool_for(w->r->o.pool, w->n_task, block_task, w, er); }
+
+/* The next images, at most `most` of them, into cells and maps. */
+static sx_err do_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+{
+    sx_err e = SX_EOK;
+    for (;;) {
+        bool gpu = w->gpu != NULL;
+        e = gpu ? gpu_wave(w, first, most, keep, er) : next_wave(w, first, most, keep, er);
+        if (!e) e = plan_tasks(w, er);
+        if (!e && w->per_image) e = fill_imports(w, er);
+        if (!e) e = gpu ? run_gpu(w, er) : run_cpu(w, er);
+        if (!gpu || e != SX_EDEVICE || !sx_cuda_no_memory(w->r->o.cuda)) return e;
+        note_cpu(w->r, er ? er->msg : "no memory");            /* not even a block fits: the rest of the walk on the CPU */
+        w->r->n.on_cpu++;
+        sx_cuda_work_free(w->gpu);
+        w->gpu = NULL;
+    }
+}
+
 /* Progress of the pass, of which the walk may be a part. */
 static bool tell(const sx_walk *w, uint64_t done, uint64_t total)
 {
@@ -174,11 +258,7 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
     for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
     if (!w->per_image && (e = fill_imports(w, er))) return e;
     for (size_t first = from; first < to; first += w->count) {
-        if ((e = next_wave(w, first, to - first < wave_max ? to - first : wave_max, keep, er)) ||
-            (e = plan_tasks(w, er)))
-            return e;
-        if (w->per_image && (e = fill_imports(w, er))) return e;
-        if ((e = sx_pool_for(r->o.pool, w->n_task, block_task, w, er))) return e;
+        if ((e = do_wave(w, first, to - first < wave_max ? to - first : wave_max, keep, er))) return e;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
         for (size_t t = 0; t < w->n_task; t++) {
@@ -197,7 +277,7 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
 size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = WAVE_PX / (blocks * SX_BLOCK) + 1;
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = (r->o.cuda ? GPU_WAVE_PX : WAVE_PX) / (blocks * SX_BLOCK) + 1;
     return n < m ? n : m;
 }
 
@@ -214,6 +294,7 @@ void sx_walk_free(sx_walk *w)
     sx_free(w->valid);
     sx_free(w->masked);
     sx_free(w->sums);
+    sx_cuda_work_free(w->gpu);
     sx_prog_free(w->prog);
 }
 
@@ -233,7 +314,7 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
         if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
         memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
     }
-    return SX_EOK;
+    return r->o.cuda ? start_gpu(w, sum, n_sum, map, n_map, er) : SX_EOK;
 }
 
 void sx_walk_explain(sx_walk *w, sx_error *er)

@@ -96,16 +96,18 @@ end
 function Loss:grad(d, i, opts)
   check_dump("grad", d)
   opts = opts or {}
-  errors.check_keys("grad", "option", opts, {"precision", "threads", "mem", "unit"})
+  errors.check_keys("grad", "option", opts, {"precision", "threads", "mem", "device", "mode", "unit"})
   local g = gradient(self, d, opts.unit)
   return core.eval(d, {core.image(g, i)},
-    {precision = opts.precision, threads = opts.threads, mem = opts.mem})[1]
+    {precision = opts.precision, threads = opts.threads, mem = opts.mem,
+      device = opts.device, mode = opts.mode})[1]
 end
 
 -- Power of two that brings the largest number of the gradient into the range of float16.
 local function half_scale(loss, d, opts)
   local total = core.nsum(energies(loss:trace(d, opts.unit), d)):sum("class")
-  local norm = core.eval(d, {total}, {threads = opts.threads, mem = opts.mem})[1]:item() ^ 0.5
+  local norm = core.eval(d, {total}, {threads = opts.threads, mem = opts.mem,
+    device = opts.device, mode = opts.mode})[1]:item() ^ 0.5
   if not (norm > 0 and norm < math.huge) then return 1.0 end
   return 2.0 ^ math.floor(math.log(32768 / norm, 2))
 end
@@ -120,7 +122,7 @@ function Loss:write_grad(d, path, opts)
   check_dump("write_grad", d)
   opts = opts or {}
   errors.check_keys("write_grad", "option", opts,
-    {"dtype", "gzip", "unit", "precision", "threads", "mem"})
+    {"dtype", "gzip", "unit", "precision", "threads", "mem", "device", "mode"})
   local value = self:tensor(d, opts.unit)
   local g = core.grad(value, d.logits)
   if #g:sweep_axes() > 0 then
@@ -129,7 +131,8 @@ function Loss:write_grad(d, path, opts)
   local scale = opts.dtype == "float16" and half_scale(self, d, opts) or 1.0
   return core.write_planes(d, g, path, {name = "grad", dtype = opts.dtype or "float32",
     gzip = opts.gzip, scale = scale, source = "gradient of " .. tostring(self), value = value,
-    precision = opts.precision, threads = opts.threads, mem = opts.mem})
+    precision = opts.precision, threads = opts.threads, mem = opts.mem,
+      device = opts.device, mode = opts.mode})
 end
 
 -- -- Hardest pixels ------------------------------------------------------------------------------
@@ -206,7 +209,7 @@ local function lazy_report(loss, d, want, unit)
   return r
 end
 
-local run_options = {"precision", "threads", "mem", "unit", "want", "progress"}
+local run_options = {"precision", "threads", "mem", "device", "mode", "unit", "want", "progress"}
 
 local function run(d, named, opts)
   local names, list = {}, {}
@@ -214,7 +217,7 @@ local function run(d, named, opts)
   table.sort(names)
   for i, name in ipairs(names) do list[i] = named[name] end
   local dense, stats = core.eval(d, list, {precision = opts.precision, threads = opts.threads,
-    mem = opts.mem, progress = opts.progress})
+    mem = opts.mem, device = opts.device, mode = opts.mode, progress = opts.progress})
   local out = {}
   for i, name in ipairs(names) do out[name] = dense[i] end
   return out, stats
@@ -490,7 +493,7 @@ end
 function Loss:shares(d, opts)
   check_dump("shares", d)
   opts = opts or {}
-  errors.check_keys("shares", "option", opts, {"against", "of", "precision", "threads", "mem"})
+  errors.check_keys("shares", "option", opts, {"against", "of", "precision", "threads", "mem", "device", "mode"})
   local of = opts.of or "grad"
   if of ~= "grad" and of ~= "value" then
     errors.unknown("shares", "of", of, {"grad", "value"})
@@ -507,7 +510,8 @@ function Loss:shares(d, opts)
     end
   end
   local dense = core.eval(d, list,
-    {precision = opts.precision, threads = opts.threads, mem = opts.mem})
+    {precision = opts.precision, threads = opts.threads, mem = opts.mem,
+      device = opts.device, mode = opts.mode})
   local r = {}
   for c, name in ipairs(d:info().class_names) do
     local row = {class = name, pixels = dense[1][c], this = dense[2][c]}
@@ -596,7 +600,7 @@ local function cosine_of(dot, a, b) return a > 0 and b > 0 and dot / math.sqrt(a
 function Loss:cosine(d, other, opts)
   check_dump("cosine", d)
   opts = opts or {}
-  errors.check_keys("cosine", "option", opts, {"precision", "threads", "mem"})
+  errors.check_keys("cosine", "option", opts, {"precision", "threads", "mem", "device", "mode"})
   if not losses.is(other) then
     errors.misuse("cosine: the second argument is not a loss", "loss:cosine(d, L.ce{})")
   end

@@ -26,7 +26,7 @@ local function losses_of(loss, d, opts)
     errors.misuse("images: the loss has sweep axes", "one configuration: row.loss")
   end
   return tensor.flat(core.eval(d, {t}, {precision = opts.precision, threads = opts.threads,
-    mem = opts.mem})[1])
+    mem = opts.mem, device = opts.device, mode = opts.mode})[1])
 end
 
 --- loss:images(d, {metric = "iou"}): list of {image (1-based), name (or nil), loss (unit = "image"),
@@ -38,7 +38,8 @@ function images.images(loss, d, opts)
     errors.misuse("images: expected a dump (segx.open)", "loss:images(d)")
   end
   opts = opts or {}
-  errors.check_keys("images", "option", opts, {"metric", "precision", "threads", "mem"})
+  errors.check_keys("images", "option", opts, {"metric", "precision", "threads", "mem",
+    "device", "mode"})
   local name = opts.metric or "iou"
   local metric = metrics.of_images(d, name, "images")
   local r, minus = {}, {}

@@ -634,10 +634,10 @@ local function image_interval(value, images)
   return {lo, hi}
 end
 
-local eval_options = {"precision", "threads", "mem", "unit", "progress", "mode", "isa"}
+local eval_options = {"precision", "threads", "mem", "unit", "progress", "device", "mode", "isa"}
 
---- Evaluates in one go. opts: precision = "single" | "double", threads, mem, unit (overrides the
---- terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
+--- Evaluates in one go. opts: precision = "single" | "double", threads, mem, device = "cpu" | "cuda" |
+--- "cuda:N", mode = "exact" | "fast" (docs/gpu.md), unit (overrides the terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
 --- are any), per_class and share (by class name or 0-based id), empty, parts (list of {label, text,
 --- factor, value, per_class, share}), stats; for unit = "image" also images (value of each) and
 --- interval ({lo, hi}: 95 % over images, bootstrap).
@@ -667,7 +667,7 @@ function Loss:eval(d, opts)
   end
   local results, stats = core.eval(d, wanted,
     {precision = opts.precision, threads = opts.threads, mem = opts.mem, progress = opts.progress,
-      isa = opts.isa})
+      device = opts.device, mode = opts.mode, isa = opts.isa})
   for i, slot in ipairs(slots) do
     local is_vector_key = slot[2] == "per_class" or slot[2] == "share"
     slot[1][slot[2]] = (is_vector_key and class_values or number_or_tensor)(results[i], names)

@@ -61,7 +61,8 @@ local function check(loss, d, opts)
     errors.misuse("overlay: expected a dump (segx.open)", 'loss:overlay(d, {out = "hardest"})')
   end
   errors.check_keys("overlay", "option", opts,
-    {"what", "images", "out", "size", "metric", "precision", "threads", "mem"})
+    {"what", "images", "out", "size", "metric", "precision", "threads", "mem",
+    "device", "mode"})
   local what = opts.what or "loss"
   if not makers[what] then errors.unknown("overlay", "what", what, whats) end
   if type(opts.out) ~= "string" or opts.out == "" then
@@ -81,7 +82,7 @@ end
 -- The images to show, hardest first: rows of loss:images.
 local function choose(loss, d, opts)
   local all = images.images(loss, d, {metric = opts.metric, precision = opts.precision,
-    threads = opts.threads, mem = opts.mem})
+    threads = opts.threads, mem = opts.mem, device = opts.device, mode = opts.mode})
   local wanted = opts.images or 8
   if math.type(wanted) == "integer" and wanted >= 1 then
     return table.move(all, 1, math.min(wanted, #all), 1, {}), all
@@ -319,7 +320,8 @@ end
 function overlay.overlay(loss, d, opts)
   if type(opts) ~= "table" then errors.misuse("overlay: expected options", '{out = "hardest"}') end
   local what, size = check(loss, d, opts)
-  local run = {precision = opts.precision, threads = opts.threads, mem = opts.mem}
+  local run = {precision = opts.precision, threads = opts.threads, mem = opts.mem,
+    device = opts.device, mode = opts.mode}
   local t, called = makers[what](loss, d, run)
   local rows, all = choose(loss, d, opts)
   local shown = {metric = all.metric}

@@ -39,7 +39,7 @@ local Search = {__name = "segx.Search"}
 Search.__index = Search
 
 local methods = {"random", "sobol", "halton", "coordinate", "halving"}
-local passed_on = {"dump", "control", "precision", "threads", "mem", "progress", "isa", "intervals",
+local passed_on = {"dump", "control", "precision", "threads", "mem", "device", "mode", "progress", "isa", "intervals",
   "level", "groups", "seed", "fit"}
 local own_options = table.move(passed_on, 1, #passed_on, 1, {})
 for _, name in ipairs {"space", "loss", "method", "n", "by", "descending", "rounds", "want", "factor", "images"} do

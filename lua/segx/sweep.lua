@@ -242,12 +242,13 @@ end
 local Sweep = {__name = "segx.Sweep"}
 Sweep.__index = Sweep
 
-local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "progress", "isa",
+local options = {"dump", "loss", "control", "want", "precision", "threads", "mem", "device", "mode",
+  "progress", "isa",
   "intervals", "level", "groups", "seed", "fit",
   "out"}
 
---- segx.sweep{dump, loss, control, want, precision, threads, mem, progress, isa, intervals, level,
---- groups, seed, out}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
+--- segx.sweep{dump, loss, control, want, precision, threads, mem, device, mode, progress, isa, intervals,
+--- level, groups, seed, out}. dump and loss are needed. Nothing is read before :run() (metric columns and tau
 --- excepted, which need the confusion matrices). intervals: number of bootstrap resamples (1000), or
 --- false for none; level: 0.95; groups: a name or number per image, images of one group (a patient)
 --- are drawn together; seed: 0. fit: options of offline fits (fit.lua). out: a folder that keeps all
@@ -263,7 +264,7 @@ function sweep.sweep(o)
   local self = setmetatable({
     dump = o.dump, loss = o.loss, control = o.control, names = o.dump:info().class_names,
     opts = {precision = o.precision, threads = o.threads, mem = o.mem, progress = o.progress,
-      isa = o.isa},
+      device = o.device, mode = o.mode, isa = o.isa},
     intervals = rank.options(o, o.dump:info().n),
   }, Sweep)
   if o.out ~= nil and (type(o.out) ~= "string" or o.out == "") then
@@ -374,7 +375,8 @@ end
 function Sweep:plan()
   local needs = self:needs()
   local folder <close> = self.out and core.folder(self.out, {look = true})
-  local engine = core.plan(self.dump, needs, {precision = self.opts.precision, folder = folder or nil})
+  local engine = core.plan(self.dump, needs, {precision = self.opts.precision, device = self.opts.device,
+    mode = self.opts.mode, folder = folder or nil})
   local inside = {}
   for _, o in ipairs(engine.per_output) do
     for _, name in ipairs(o.pass) do inside[name] = true end

@@ -1,0 +1,475 @@
+/*
+ * kernel.h: what every printed kernel begins with: a vocabulary that reads the same to NVRTC and to a C compiler, loading,
+ * and the sums of a chunk in the fixed order of decisions 13.
+ *
+ * A kernel is a sequence of phases. A phase is what each thread of a block does by itself; between phases all threads wait
+ * for each other. On the host a phase is a loop over the threads, so that the same text runs there, one thread after the
+ * other. What a thread carries from one phase to the next is a SX_LOCAL. No shuffles, no atomics.
+ *
+ * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread. The printed text defines
+ * before this one SX_DOUBLE, SX_FAST, SX_LOGIT (16, 32 or 64: bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES
+ * (what they are), SX_TWO (two classes), SX_ROWS (rows of pixels that are summed at once), SX_FIELDS (fields that it reads).
+ */
+
+/* -- Vocabulary --------------------------------------------------------------------------------- */
+
+#if defined(__CUDACC_RTC__)
+#define SX_KERNEL(name) extern "C" __global__ void __launch_bounds__(SX_CUDA_THREADS) name(const sx_gpu_args sx_in)
+#define SX_ARGS const sx_gpu_args &args = sx_in
+#define SX_DEVICE static __device__ __forceinline__
+#define SX_NOINLINE static __device__ __noinline__
+#define SX_SHARED(type, name, n) __shared__ __align__(16) type name[n]
+#define SX_LOCAL(type, name, n) type name[n]
+#define L(name) name
+#define SX_PHASE { const int tid = (int)threadIdx.x;
+#define SX_END } __syncthreads();
+#define SX_BID blockIdx.x
+#define SX_GRID gridDim.x
+#define SX_UNROLL _Pragma("unroll")
+#define SX_ROLLED _Pragma("unroll 1")
+#define SX_GET(p) __ldg(p)
+#else
+#define SX_KERNEL(name) \
+    void name(const sx_gpu_args *sx_in, unsigned sx_bid, unsigned sx_grid); \
+    void name(const sx_gpu_args *sx_in, unsigned sx_bid, unsigned sx_grid)
+#define SX_ARGS const sx_gpu_args args = *sx_in
+#define SX_DEVICE static inline
+#define SX_NOINLINE static inline
+#define SX_SHARED(type, name, n) _Alignas(16) type name[n]
+#define SX_LOCAL(type, name, n) type name[SX_CUDA_THREADS][n]
+#define L(name) name[tid]
+#ifdef SX_BACKWARDS       /* threads take their turns from the last to the first: finds barriers that are missing */
+#define SX_PHASE for (int tid = SX_CUDA_THREADS - 1; tid >= 0; tid--) {
+#else
+#define SX_PHASE for (int tid = 0; tid < SX_CUDA_THREADS; tid++) {
+#endif
+#define SX_END }
+#define SX_BID sx_bid
+#define SX_GRID sx_grid
+#define SX_UNROLL
+#define SX_ROLLED
+#define SX_GET(p) (*(p))
+#endif
+
+#if SX_DOUBLE
+#define SX_V 2
+#define SX_INF SX_M_INF
+#else
+#define SX_V 4
+#define SX_INF SX_M_INFF
+#endif
+#define SX_EACH(v) SX_UNROLL for (int v = 0; v < SX_V; v++)
+#define SX_CHUNK (SX_CUDA_THREADS * SX_V)
+#define SX_TILES (SX_CHUNK / SX_CUDA_TILE)
+#define SX_PER_TASK (SX_CUDA_BLOCK / SX_CHUNK)
+/* Rows of values in shared memory: 16 more places per tile keep neighbouring tiles out of each other's banks. */
+#define SX_TILE_ROW (SX_CUDA_TILE + 16)
+#define SX_ROW (SX_TILES * SX_TILE_ROW)
+#define SX_LANE_ROW 17
+#define SX_LABELS 4       /* labels of a tile that are summed at once */
+
+/* -- Loading ------------------------------------------------------------------------------------ */
+
+#if SX_LOGIT == 16
+typedef sx_u16 sx_logit;
+#elif SX_LOGIT == 32
+typedef float sx_logit;
+#else
+typedef double sx_logit;
+#endif
+
+#if defined(__CUDACC_RTC__)
+SX_DEVICE float sx_half(sx_u16 h)
+{
+    float f;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
+    return f;
+}
+SX_DEVICE void sx_get2(unsigned *x, unsigned *y, const void *p)
+{
+    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(*x), "=r"(*y) : "l"(p));
+}
+#else
+#define sx_half sx_half_to_float
+#endif
+
+/* SX_V neighbouring numbers, the first one aligned to their whole size. */
+SX_DEVICE void sx_load(T *x, const sx_logit *p)
+{
+#if !defined(__CUDACC_RTC__)
+    SX_EACH(v)
+#if SX_LOGIT == 16
+        x[v] = (T)sx_half(p[v]);
+#else
+        x[v] = (T)p[v];
+#endif
+#elif SX_LOGIT == 16 && SX_V == 4
+    unsigned i, j;
+    sx_get2(&i, &j, p);
+    x[0] = sx_half((sx_u16)i);
+    x[1] = sx_half((sx_u16)(i >> 16));
+    x[2] = sx_half((sx_u16)j);
+    x[3] = sx_half((sx_u16)(j >> 16));
+#elif SX_LOGIT == 16
+    const unsigned i = SX_GET((const unsigned *)p);
+    x[0] = (T)sx_half((sx_u16)i);
+    x[1] = (T)sx_half((sx_u16)(i >> 16));
+#elif SX_LOGIT == 32 && SX_V == 4
+    asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3]) : "l"(p));
+#elif SX_LOGIT == 32
+    unsigned i, j;
+    sx_get2(&i, &j, p);
+    x[0] = (T)__uint_as_float(i);
+    x[1] = (T)__uint_as_float(j);
+#else
+    double d[SX_V];
+    SX_UNROLL for (int v = 0; v < SX_V; v += 2)
+        asm("ld.global.nc.v2.f64 {%0, %1}, [%2];" : "=d"(d[v]), "=d"(d[v + 1]) : "l"(p + v));
+    SX_EACH(v) x[v] = (T)d[v];
+#endif
+}
+
+SX_DEVICE T sx_load1(const sx_logit *p)
+{
+#if SX_LOGIT == 16
+    return (T)sx_half(SX_GET(p));
+#else
+    return (T)SX_GET(p);
+#endif
+}
+
+/* -- A chunk ------------------------------------------------------------------------------------ */
+
+typedef struct sx_chunk {
+    const sx_logit *logits;      /* channel 0 of the chunk's first pixel */
+    sx_u64 stride;               /* between channels */
+    const unsigned char *loc;
+    const unsigned *head;        /* of the chunk's first tile */
+    const int *table;
+    const sx_u64 *field;         /* addresses of fields */
+    sx_u64 at;                   /* the first pixel in the piece */
+    const T *imp;
+    const sx_pw *pow;
+    T *part;                     /* record of the first tile */
+    T *map;                      /* the chunk's first pixel in row 0 of the task's mapped values */
+} sx_chunk;
+
+/* Chunk number n of the launch; false when the image ends before it. */
+SX_DEVICE int sx_chunk_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
+{
+    const sx_u64 t = n / SX_PER_TASK, at = n % SX_PER_TASK * SX_CHUNK;
+    const unsigned *task = (const unsigned *)args->task + 4 * t;
+    if (at >= SX_GET(task + 2)) return 0;
+    const sx_u64 *piece = (const sx_u64 *)args->piece + (SX_PIECE_FIELDS + SX_FIELDS) * (sx_u64)SX_GET(task);
+    const sx_u64 px = SX_GET(task + 1) + at, set = SX_GET(task + 3);
+    k->at = px;
+    k->logits = (const sx_logit *)SX_GET(piece + SX_PIECE_LOGITS) + px;
+    k->stride = SX_GET(piece + SX_PIECE_STRIDE);
+    k->loc = (const unsigned char *)SX_GET(piece + SX_PIECE_LOC) + px;
+    k->head = (const unsigned *)SX_GET(piece + SX_PIECE_HEAD) + 2 * (px / SX_CUDA_TILE);
+    k->table = (const int *)SX_GET(piece + SX_PIECE_TABLE);
+    k->field = piece + SX_PIECE_FIELDS;
+    k->imp = (const T *)args->imports + set * args->import_len;
+    k->pow = (const sx_pw *)args->powers + set * args->power_len;
+    k->part = (T *)args->part + (t * (SX_CUDA_BLOCK / SX_CUDA_TILE) + at / SX_CUDA_TILE) * args->rec;
+    k->map = (T *)args->map + t * args->map_rec * SX_CUDA_BLOCK + at;
+    return 1;
+}
+
+/* Place of the thread's first pixel in a row of shared memory. */
+SX_DEVICE int sx_place(int tid)
+{
+    const int px = tid * SX_V;
+    return px / SX_CUDA_TILE * SX_TILE_ROW + px % SX_CUDA_TILE;
+}
+
+/* Labels of the thread's pixels, C where they do not count. */
+SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc)
+{
+    const int px = tid * SX_V, at = sx_place(tid);
+    const int *list = k->table + SX_GET(k->head + px / SX_CUDA_TILE * 2);
+#if defined(__CUDACC_RTC__) && SX_V == 4
+    const unsigned four = SX_GET((const unsigned *)(k->loc + px));
+    *(unsigned *)(s_loc + at) = four;
+    SX_EACH(v) y[v] = SX_GET(list + (four >> 8 * v & 255u));
+#else
+    SX_EACH(v) {
+        s_loc[at + v] = SX_GET(k->loc + px + v);
+        y[v] = SX_GET(list + s_loc[at + v]);
+    }
+#endif
+}
+
+/* Values of the thread's pixels into a row, 0 where they do not count. */
+SX_DEVICE void sx_put(T *row, int tid, const T *x, const int *y, int classes)
+{
+    T *r = row + sx_place(tid);
+    SX_EACH(v) r[v] = y[v] < classes ? x[v] : C(0);
+}
+
+/* Values of the thread's pixels into a row of mapped values. */
+SX_DEVICE void sx_store(T *p, const T *x)
+{
+#if defined(__CUDACC_RTC__) && !SX_DOUBLE
+    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
+#else
+    SX_EACH(v) p[v] = x[v];
+#endif
+}
+
+/* -- Logits and classes -------------------------------------------------------------------------- */
+
+/* Logits of class c; classes beyond the last read the last one again. One channel stands for class 1, class 0 is 0. */
+SX_DEVICE const sx_logit *sx_channel(const sx_chunk *k, int c, int classes)
+{
+#if SX_ONE_CHANNEL
+    (void)c, (void)classes;
+    return k->logits;
+#else
+    return k->logits + (sx_u64)(c < classes ? c : classes - 1) * k->stride;
+#endif
+}
+
+SX_DEVICE T sx_logits(T x, int c)
+{
+#if SX_ONE_CHANNEL
+    return c ? x : C(0);
+#elif SX_PROBABILITIES
+    (void)c;
+    return F_LOG(x > C(1e-12) ? x : C(1e-12));
+#else
+    (void)c;
+    return x;
+#endif
+}
+
+/* An index that some value names; anything else reads class 0: sums select those pixels away. */
+SX_DEVICE int sx_index(T x, int classes) { return x > C(0) && x < (T)classes ? (int)x : 0; }
+
+#if !SX_FAST
+
+SX_DEVICE T sx_exp_from(T x, T m) { return F_EXP_NEG(x - m); }
+
+/* The same for a target state, where the one other class of two has exp(0) = 1, or 0 where it cannot be. */
+SX_DEVICE T sx_tgt_exp(T x, T m)
+{
+#if SX_TWO
+    return x >= m ? C(1) : C(0);
+#else
+    return F_EXP_NEG(x - m);
+#endif
+}
+
+SX_DEVICE T sx_p(T x, int c, int y, T m, T by, T own) { return c == y ? own : sx_tgt_exp(x, m) * by; }
+SX_DEVICE T sx_dir(T x, int c, int y, T m, T by, T own) { return c == y ? own : sx_tgt_exp(x, m) * by; }
+
+#else
+
+SX_DEVICE float sx_exp_from(float x, float m) { return sx_ex2(fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF))); }
+
+/* A group of classes into the largest value m and the sum s of exp(x - m). */
+SX_DEVICE void sx_online(float (*w)[SX_V], float *m, float *s)
+{
+    SX_EACH(v) {
+        float top = m[v], sum;
+        SX_UNROLL for (int q = 0; q < SX_G; q++) top = w[q][v] > top ? w[q][v] : top;
+        const float b = top * SX_M_LOG2EF;
+        sum = s[v] * sx_ex2(m[v] * SX_M_LOG2EF - b);
+        SX_UNROLL for (int q = 0; q < SX_G; q++) sum = sum + sx_ex2(fmaf(w[q][v], SX_M_LOG2EF, -b));
+        m[v] = top;
+        s[v] = sum;
+    }
+}
+
+/* log of the sum of exp: b and not m is what s is relative to. */
+SX_DEVICE float sx_lse(float m, float s)
+{
+    return m + (F_LOG(s) - 0x1.62e43p-1f * fmaf(m, SX_M_LOG2EF, -(m * SX_M_LOG2EF)));
+}
+
+/* px_target with d in place of m' - x counted from b. */
+SX_DEVICE void sx_fast_target(float m, float x, float S, float *d, float *z, float *e, float *f)
+{
+    const float t = fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF));     /* -d, base 2 */
+    const int pos = t < 0.0f;
+    const float ex = sx_ex2(pos ? t : -t), zz = pos ? (S - 1.0f) + ex : S * ex;
+    *d = -0x1.62e43p-1f * t;
+    *z = zz;
+    *e = pos ? ex : 1.0f;
+    *f = (pos ? 1.0f : ex) / (1.0f + zz);
+}
+
+/* Probabilities are exp2(x log2(e) - m) by: counted from b, or from the label where that is so far above all others that it
+ * would overflow. */
+SX_DEVICE float sx_fast_p(float m, float x, float d, float z, float f, float *ref)
+{
+    const int far = d < -80.0f;
+    *ref = (far ? x : m) * SX_M_LOG2EF;
+    return far ? 1.0f / (1.0f + z) : f;
+}
+
+SX_DEVICE float sx_p(float x, int c, int y, float ref, float by, float own)
+{
+    (void)c, (void)y, (void)own;
+    return sx_ex2(fmaf(x, SX_M_LOG2EF, -ref)) * by;
+}
+
+SX_DEVICE float sx_dir(float x, int c, int y, float m, float by, float own)
+{
+    return c == y ? own : sx_ex2(fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF))) * by;
+}
+
+#endif
+
+/* -- Powers --------------------------------------------------------------------------------------- */
+
+#define SX_BASIS 8        /* rows of a basis: u^(1/4), u^(1/2), u, u^2, u^4, u^8, log2 u in two floats */
+#define SX_BASIS_LOG 64u  /* bit of need that stands for both parts of log2 u; the others are 1 << row */
+
+SX_DEVICE void sx_basis(T *r, T x, unsigned need)
+{
+    r[2] = x;
+    if (need & 3) r[1] = F_SQRT(x);
+    if (need & 1) r[0] = F_SQRT(r[1]);
+    if (need & (7u << 3)) {
+        r[3] = x * x;
+        r[4] = r[3] * r[3];
+        r[5] = r[4] * r[4];
+    }
+#if !SX_DOUBLE
+    if (need & SX_BASIS_LOG) sx_log2_2f(x, &r[6], &r[7]);
+#endif
+}
+
+/* Exponents off the lattice. Whole ones welcome negative bases. */
+#if SX_DOUBLE
+SX_DEVICE double sx_any_power(double x, double hi, double lo, const sx_pw *g)
+{
+    (void)hi, (void)lo;
+    return sx_pow(x, SX_GET(&g->g));
+}
+#else
+SX_NOINLINE float sx_whole_power(float x, double g)
+{
+#if SX_FAST
+    float hi, lo;
+    sx_log2_2f(fabsf(x), &hi, &lo);
+    const float y = sx_pow_2f(hi, lo, (float)g, 0.0f);
+    return x < 0.0f && fmod(g, 2.0) != 0.0 ? -y : y;
+#else
+    return (float)sx_pow((double)x, g);
+#endif
+}
+
+SX_DEVICE float sx_any_power(float x, float hi, float lo, const sx_pw *g)
+{
+    return SX_GET(&g->quarters) == -2 ? sx_whole_power(x, SX_GET(&g->g)) : sx_pow_2f(hi, lo, SX_GET(&g->hi), SX_GET(&g->lo));
+}
+#endif
+
+/* u^g from a basis; on the lattice roots and squares in ascending order of the binary digits of 4 g. */
+SX_DEVICE T sx_power(const T *r, const sx_pw *g)
+{
+    const int quarters = SX_GET(&g->quarters);
+    T d = C(1);
+    if (quarters < 0) return sx_any_power(r[2], r[6], r[7], g);
+    SX_UNROLL for (int b = 0; b < 6; b++)
+        if (quarters >> b & 1) d = d * r[b];
+    return d;
+}
+
+/* The same from u alone. */
+SX_DEVICE T sx_power1(T x, const sx_pw *g)
+{
+    const int quarters = SX_GET(&g->quarters);
+    T r[SX_BASIS];
+    sx_basis(r, x, quarters < 0 ? SX_BASIS_LOG : (unsigned)quarters);
+    return sx_power(r, g);
+}
+
+/* -- Sums of a chunk ----------------------------------------------------------------------------
+ * A row's sum over a logical tile: 16 lanes (pixel mod 16), each in ascending order, then the tree 8-4-2-1; the record of the
+ * tile gets it at *dst. By label the same for each label that the tile holds, at dst + label * step. */
+
+SX_DEVICE T sx_fold(const T *l)
+{
+    T b[8];
+    SX_UNROLL for (int i = 0; i < 8; i++) b[i] = l[i] + l[i + 8];
+    SX_UNROLL for (int i = 0; i < 4; i++) b[i] = b[i] + b[i + 4];
+    return (b[0] + b[2]) + (b[1] + b[3]);
+}
+
+SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, int rows, const sx_chunk *k, sx_u64 rec)
+{
+    SX_PHASE
+        for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
+            const int item = i / 16, lane = i % 16;
+            const T *v = s_v + item / SX_TILES * SX_ROW + item % SX_TILES * SX_TILE_ROW + lane;
+            T sum = C(0);
+            SX_UNROLL for (int g = 0; g < 16; g++) sum = sum + v[g * 16];
+            s_lane[item * SX_LANE_ROW + lane] = sum;
+        }
+    SX_END
+    SX_PHASE
+        for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
+            k->part[item % SX_TILES * rec + s_dst[item / SX_TILES]] = sx_fold(s_lane + item * SX_LANE_ROW);
+    SX_END
+}
+
+SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, T *s_lane, const sx_u64 *s_dst, sx_u64 step, int rows,
+                         const sx_chunk *k, sx_u64 rec, int classes)
+{
+    unsigned most = 0;
+    SX_UNROLL for (int t = 0; t < SX_TILES; t++) most = SX_GET(k->head + 2 * t + 1) > most ? SX_GET(k->head + 2 * t + 1) : most;
+    SX_ROLLED for (int base = 0; base < (int)most; base += SX_LABELS) {
+        SX_PHASE
+            for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
+                const int item = i / 16, lane = i % 16, t = item % SX_TILES, n = (int)SX_GET(k->head + 2 * t + 1);
+                const T *v = s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane;
+                const unsigned char *loc = s_loc + t * SX_TILE_ROW + lane;
+                T *to = s_lane + item * SX_LABELS * SX_LANE_ROW + lane;
+                T sum[SX_LABELS];
+                SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = C(0);
+                if (n <= base) continue;
+                if (n == 1) {
+                    SX_UNROLL for (int g = 0; g < 16; g++) sum[0] = sum[0] + v[g * 16];
+                } else {
+                    SX_UNROLL for (int g = 0; g < 16; g++) {
+                        const T x = v[g * 16];
+                        const int l = (int)loc[g * 16] - base;
+                        SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = l == j ? sum[j] + x : sum[j];
+                    }
+                }
+                SX_UNROLL for (int j = 0; j < SX_LABELS; j++)
+                    if (base + j < n) to[j * SX_LANE_ROW] = sum[j];
+            }
+        SX_END
+        SX_PHASE
+            for (int i = tid; i < rows * SX_TILES * SX_LABELS; i += SX_CUDA_THREADS) {
+                const int item = i / SX_LABELS, j = i % SX_LABELS, t = item % SX_TILES;
+                if (base + j >= (int)SX_GET(k->head + 2 * t + 1)) continue;
+                const int label = SX_GET(k->table + SX_GET(k->head + 2 * t) + base + j);
+                if (label >= classes) continue;
+                k->part[t * rec + s_dst[item / SX_TILES] + (sx_u64)label * step] = sx_fold(s_lane + i * SX_LANE_ROW);
+            }
+        SX_END
+    }
+}
+
+/* Records of a task's tiles into its cell, in double, in order. One thread per number. */
+SX_KERNEL(sx_fold_tiles)
+{
+    SX_ARGS;
+    SX_PHASE
+        for (sx_u64 i = (sx_u64)SX_BID * SX_CUDA_THREADS + (sx_u64)tid; i < args.n_task * args.rec;
+             i += (sx_u64)SX_GRID * SX_CUDA_THREADS) {
+            const sx_u64 t = i / args.rec, s = i % args.rec;
+            const unsigned px = SX_GET((const unsigned *)args.task + 4 * t + 2);
+            const T *p = (const T *)args.part + t * (SX_CUDA_BLOCK / SX_CUDA_TILE) * args.rec + s;
+            double sum = 0.0;
+            for (unsigned at = 0; at < px; at += SX_CUDA_TILE, p += args.rec) sum = sum + (double)*p;
+            ((double *)args.cell)[i] = sum;
+        }
+    SX_END
+}
+

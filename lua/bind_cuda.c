@@ -1,0 +1,143 @@
+/*
+ * bind_cuda.c: graphics processors: the text of kernels (segx kernel, tests).
+ */
+#include <stdlib.h>
+#include <string.h>
+
+#include "bind.h"
+#include "cuda/cuda.h"
+#include "pass/pass.h"
+
+static void free_plan(void *p) { sx_plan_free(p); }
+static void free_emitted(void *p) { sx_emitted_free(p); }
+
+/* Pushes {text =} or {why =} for these sums and maps. */
+static void push_text(lua_State *L, sx_emit_spec *spec)
+{
+    sx_error er;
+    sx_emitted *e = NULL;
+    sxl_box *box = sxl_push_box(L, free_emitted);
+    sx_err failed = sx_emit(spec, &e, &er);
+    box->p = e;
+    if (failed && failed != SX_EARG) sxl_raise(L, &er);
+    lua_createtable(L, 0, 1);
+    lua_pushstring(L, failed ? er.msg : e->text);
+    lua_setfield(L, -2, failed ? "why" : "text");
+    sxl_box_clear(box);
+    lua_remove(L, -2);
+}
+
+/* core.kernels(d, list, {precision =, mode =}): what would be compiled for a GPU to evaluate these tensors: a list, by pass, of
+ * {text =}, or {why =} where a pass must stay on the CPU. A tensor with a pixel axis is mapped. */
+static int core_kernels(lua_State *L)
+{
+    static const char *const known[] = {"precision", "mode", NULL};
+    sx_error er;
+    lua_settop(L, 3);
+    sxl_dump *d = sxl_check_dump(L, 1);
+    luaL_checktype(L, 2, LUA_TTABLE);
+    if (!lua_istable(L, 3)) {
+        lua_newtable(L);
+        lua_replace(L, 3);
+    }
+    sxl_check_keys(L, 3, "kernels", known);
+    sx_emit_spec spec = {.g = sxl_get_session(L)->g, .info = sx_dump_get_info(d->d)};
+    if (sxl_field(L, 3, "precision")) spec.use_double = strcmp(luaL_checkstring(L, -1), "double") == 0;
+    if (sxl_field(L, 3, "mode")) spec.fast = strcmp(luaL_checkstring(L, -1), "fast") == 0 && !spec.use_double;
+    size_t n = (size_t)luaL_len(L, 2), sums = 0, maps = 0;
+    sx_id *id = sxl_push_scratch(L, n + 1, sizeof *id), *map = sxl_push_scratch(L, n + 1, sizeof *map);
+    for (size_t i = 0; i < n; i++) {
+        lua_geti(L, 2, (lua_Integer)i + 1);
+        const sxl_tensor *t = sxl_check_tensor(L, -1, "kernels");
+        if (t->id && sxl_axes_of(L, t->id) & SX_AX_P) map[maps++] = t->id;
+        if (t->id) id[sums++] = t->id;
+        lua_pop(L, 1);
+    }
+    sxl_box *plan = sxl_push_box(L, free_plan);
+    sx_plan *p = NULL;
+    if (sx_plan_new(spec.g, d->d, d->slot, id, sums, SX_EACH_IMAGE, &p, &er)) sxl_raise(L, &er);
+    plan->p = p;
+    const sx_plan_info *info = sx_plan_get_info(p);
+    lua_newtable(L);
+    lua_Integer at = 0;
+    for (size_t i = 0; i < info->n_sums; i += spec.n_sum) {
+        spec.sum = info->sum + i;
+        spec.n_sum = 0;
+        while (i + spec.n_sum < info->n_sums && info->sum_pass[i + spec.n_sum] == info->sum_pass[i]) spec.n_sum++;
+        push_text(L, &spec);
+        lua_rawseti(L, -2, ++at);
+    }
+    if (maps) {
+        spec.sum = NULL;
+        spec.n_sum = 0;
+        spec.map = map;
+        spec.n_map = maps;
+        push_text(L, &spec);
+        lua_rawseti(L, -2, ++at);
+    }
+    return 1;
+}
+
+/* -- Which device ----------------------------------------------------------------------------- */
+
+/* Value of an option: of the table at idx (0 = none), else of the program. Pushed; NULL: not given. */
+static const char *setting(lua_State *L, int idx, const char *name)
+{
+    if (idx && sxl_field(L, idx, name)) return lua_tostring(L, -1);
+    if (idx) lua_pop(L, 1);
+    sxl_push_option(L, name);
+    return lua_tostring(L, -1);
+}
+
+/* "cpu" -1, "cuda" 0, "cuda:N" N; anything else is misuse. */
+static int device_number(lua_State *L, const char *s)
+{
+    if (!s || strcmp(s, "cpu") == 0) return -1;
+    if (strcmp(s, "cuda") == 0) return 0;
+    const size_t digits = strncmp(s, "cuda:", 5) == 0 ? strspn(s + 5, "0123456789") : 0;
+    if (!digits || digits > 3 || s[5 + digits])
+        sxl_misuse(L, NULL, "device: \"cpu\", \"cuda\" or \"cuda:N\", not \"%s\"", s);
+    return (int)strtol(s + 5, NULL, 10);
+}
+
+static sx_cuda *open_device(lua_State *L, int index)
+{
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
+    if (s->cuda && s->cuda_index == index) return s->cuda;
+    if (s->running) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
+    sx_cuda_close(s->cuda);
+    s->cuda = NULL;
+    if (sx_cuda_open(index, &s->cuda, &er)) sxl_raise(L, &er);
+    s->cuda_index = index;
+    return s->cuda;
+}
+
+void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
+{
+    const int index = device_number(L, setting(L, idx, "device"));
+    lua_pop(L, 1);
+    const char *mode = setting(L, idx, "mode");
+    if (mode && strcmp(mode, "fast") != 0 && strcmp(mode, "exact") != 0)
+        sxl_misuse(L, NULL, "mode: \"fast\" or \"exact\", not \"%s\"", mode);
+    o->fast = index >= 0 && mode && mode[0] == 'f';
+    lua_pop(L, 1);
+    o->cuda = index >= 0 ? open_device(L, index) : NULL;
+}
+
+void sxl_forget_dump(lua_State *L, const sx_dump *d)
+{
+    sxl_push_session(L); /* no sxl_get_session: when the state ends it may be gone already */
+    const sxl_session *s = lua_touserdata(L, -1);
+    if (d && s && s->cuda) sx_cuda_forget(s->cuda, sx_dump_id(d));
+    lua_pop(L, 1);
+}
+
+void sxl_open_cuda(lua_State *L)
+{
+    static const luaL_Reg functions[] = {
+        {"kernels", core_kernels},
+        {NULL,      NULL        }
+    };
+    luaL_setfuncs(L, functions, 0);
+}

@@ -1,0 +1,150 @@
+-- test_device.lua: on the stand-in for a GPU (libcuda.c) every loss has the bits that it has on the CPU: values, parts,
+-- gradients, sweeps, over the types of dumps; and it is really computed there.
+local T = require "harness"
+local segx = require "segx"
+local test, eq, ok, near, throws = T.test, T.eq, T.ok, T.near, T.throws
+local L, A, W = segx.loss, segx.axis, segx.weights
+
+-- Whole numbers from a hash, as multiples of 1/64; labels favour their own logit, one in 40 is ignored.
+local function mix(z)
+  z = (z ~ (z >> 30)) * 0xbf58476d1ce4e5b9
+  z = (z ~ (z >> 27)) * 0x94d049bb133111eb
+  return z ~ (z >> 31)
+end
+
+local function flat(v, into)
+  into = into or {}
+  if type(v) == "number" then into[#into + 1] = v
+  else for _, x in ipairs(v) do flat(x, into) end end
+  return into
+end
+
+-- The same in a file: what a dump in memory cannot be.
+local function as_file(o, logits, labels)
+  local path = T.tmp(o.open.activation .. ".h5")
+  local w = segx.write_dump(path, {n = o.n, classes = o.channels or o.classes, dims = {o.h, o.w}, ignore_index = 255})
+  for i = 1, o.n do w:write(i, flat(logits[i]), flat(labels[i])) end
+  w:finish()
+  return segx.open(path, o.open)
+end
+
+local function dump(o)
+  local logits, labels, at = {}, {}, 0
+  for i = 1, o.n do
+    logits[i], labels[i] = {}, {}
+    for c = 1, o.channels or o.classes do
+      logits[i][c] = {}
+      for y = 1, o.h do logits[i][c][y] = {} end
+    end
+    for y = 1, o.h do
+      labels[i][y] = {}
+      for x = 1, o.w do
+        at = at + 1
+        local r = mix(mix(o.seed or 1) + at)
+        local truth = (r & 0xffff) * o.classes >> 16
+        for c = 1, o.channels or o.classes do
+          local v = (mix(r + c) & 0x3ff) / 64 - 8 + (c - 1 == truth and 2 or 0)
+          logits[i][c][y][x] = o.change and o.change(v, at, c) or v
+        end
+        labels[i][y][x] = r >> 40 & 0x1f == 0 and 255 or truth
+      end
+    end
+  end
+  if o.open then return as_file(o, logits, labels) end
+  return segx.memory {logits = logits, labels = labels, ignore_index = 255, logits_type = o.type or "float32",
+    nonfinite = o.nonfinite}
+end
+
+local function losses(d)
+  return {L.ce {}, L.ce {weight = W.balanced(d), reduction = "weighted_mean"}, L.ce {label_smoothing = 0.1},
+    L.focal {gamma = 0.5}, L.focal {gamma = 1.3}, L.focal {gamma = 11}, L.focal_sigmoid {}, L.dice {}, L.dice {squared = true},
+    L.jaccard {}, L.tversky {alpha = 0.3, beta = 0.7}, L.focal_tversky {}, L.generalized_dice {missing = "zero"},
+    L.dice {} + 0.5 * L.focal {}, L.ce {unit = "image"}, L.dice {unit = "image"}}
+end
+
+local function same(d, loss, precision)
+  local a = loss:eval(d, {precision = precision, device = "cpu"})
+  local b = loss:eval(d, {precision = precision, device = "cuda", mode = "exact"})
+  eq(b.stats.why_cpu, nil)
+  ok(b.stats.on_gpu > 0 and b.stats.on_cpu == 0, "not on the GPU")
+  eq(("%a"):format(b.value), ("%a"):format(a.value))
+  eq(b.per_class, a.per_class)
+  eq(b.images, a.images)
+  eq(b.stats.pixels, a.stats.pixels)
+  eq(b.stats.masked, a.stats.masked)
+end
+
+local small = {n = 3, classes = 5, h = 19, w = 23}
+for _, kind in ipairs {
+  {"float16", {type = "float16"}}, {"float32", {}}, {"float64", {type = "float64"}}, {"two classes", {classes = 2, seed = 2}},
+  {"one channel", {classes = 2, channels = 1, open = {activation = "logits"}}},
+  {"more than a block", {n = 2, classes = 3, h = 181, w = 199}},
+  {"300 classes", {n = 1, classes = 300, h = 20, w = 30}},
+  {"probabilities", {open = {activation = "probs"}, change = function(v) return (v + 9) / 90 end}},
+  {"logits that are not finite", {nonfinite = "skip", change = function(v, at, c)
+    return at % 37 == 0 and c == 2 and 0 / 0 or at % 41 == 0 and c == 1 and 1 / 0 or at % 43 == 0 and -1 / 0 or v
+  end}}} do
+  local o = {}
+  for k, v in pairs(small) do o[k] = v end
+  for k, v in pairs(kind[2]) do o[k] = v end
+  test("values: " .. kind[1]) (function()
+    local d <close> = dump(o)
+    local few = o.h > 100 or o.classes > 100
+    for i, loss in ipairs(losses(d)) do
+      if not few or i % 3 == 1 then same(d, loss, "single") end
+      if i % 5 == 1 then same(d, loss, "double") end
+    end
+  end)
+end
+
+test "gradients, in bits" (function()
+  local d <close> = dump(small)
+  for _, loss in ipairs {L.ce {}, L.focal {gamma = 1.3}, L.dice {} + L.focal {}, L.tversky {alpha = 0.3}, L.ce {unit = "image"}} do
+    for i = 1, 2 do
+      local a, b = loss:grad(d, i, {device = "cpu"}), loss:grad(d, i, {device = "cuda"})
+      eq(b:totable(), a:totable())
+    end
+  end
+end)
+
+test "sweeps: rows, whatever shares the pass" (function()
+  local d <close> = dump {n = 4, classes = 4, h = 21, w = 33}
+  local function rows(device)
+    local s = segx.sweep {dump = d, device = device, intervals = false,
+      loss = L.focal {gamma = A.grid("gamma", {0, 0.25, 0.5, 1, 1.5, 2, 2.7, 9})} + A.grid("mix", {0, 0.5, 1}) * L.dice {}, want = {"value", "per_class"}}
+    local list = {}
+    for row in s:run():rows() do list[#list + 1] = ("%a %s"):format(row.value, T.show(row.per_class)) end
+    return list
+  end
+  local a, b = rows "cpu", rows "cuda"
+  eq(#a, 24)
+  eq(b, a)
+end)
+
+test "fast mode: near" (function()
+  local d <close> = dump(small)
+  for _, loss in ipairs(losses(d)) do
+    local a, b = loss:eval(d, {device = "cpu", precision = "double"}), loss:eval(d, {device = "cuda", mode = "fast"})
+    ok(b.stats.on_gpu > 0 and b.stats.on_cpu == 0, "not on the GPU")
+    near(b.value, a.value, 4e-6 * math.abs(a.value) + 1e-9)
+  end
+end)
+
+test "options" (function()
+  local d <close> = dump(small)
+  throws('device: "cpu", "cuda"', function() L.ce {}:eval(d, {device = "gpu"}) end)
+  throws('device: "cpu", "cuda"', function() L.ce {}:eval(d, {device = "cuda:x"}) end)
+  throws('mode: "fast" or "exact"', function() L.ce {}:eval(d, {device = "cuda", mode = "quick"}) end)
+  throws("there is no GPU 7", function() L.ce {}:eval(d, {device = "cuda:7"}) end)
+  ok(L.ce {}:eval(d, {device = "cuda:0"}).value > 0)
+end)
+
+test "logits are refused as on the CPU" (function()
+  local function message(d, device)
+    local fine, e = pcall(L.ce {}.eval, L.ce {}, d, {device = device})
+    eq(fine, false)
+    return tostring(e.message or e)
+  end
+  local d <close> = dump {n = 2, classes = 3, h = 9, w = 9, change = function(v, at) return at % 50 == 0 and 0 / 0 or v end}
+  eq(message(d, "cuda"), message(d, "cpu"))
+end)
