@@ -488,8 +488,8 @@ static int core_axis(lua_State *L)
     return make_axis(L, 4, 5, 1, lua_isnil(L, 3) ? 0 : 3, false);
 }
 
-/* core.zip(names, lists [, by_place]). by_place: axes of equal names and lengths are one axis, so that searches, which make many, do
- * not use them up. Its values are then in its tensors only, not in axis_info. */
+/* core.zip(names, lists [, by_place]). by_place: axes of equal names and lengths are one axis, so that
+ * searches, which make many, do not use them up. Its values are then in its tensors, not in axis_info. */
 static int core_zip(lua_State *L)
 {
     lua_settop(L, 3);
