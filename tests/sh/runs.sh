@@ -69,7 +69,7 @@ has e 'no manifest.json' "show: why not"
 has o "^\./runs/a +done +9 +3 +d.h5" "ls: rows and failed rows"
 has o "^\./runs/it's b +done +15 +5 +d.h5" "ls: any name"
 rm runs/a/results.csv; "$B" ls runs >o; has o '^runs/a +not ended +9 +d.h5' "ls: a run that has not ended"
-"$B" show runs/a 2>e; has e 'hint: the same line goes on: segx sweep.lua runs/a 3$' "show: a run that has not ended"
+"$B" show runs/a 2>e; has e 'hint: the same line goes on: segx sweep.lua runs/a 3 \(segx plan sweep.lua runs/a 3: how far it is\)$' "show: a run that has not ended"
 "$B" --quiet sweep.lua runs/a 3; mkdir none; "$B" ls none 2>e; is "$?" 3 "ls: nothing"
 
 # -- diff
