@@ -172,9 +172,10 @@ local function what_was_asked(p, m, r, failed)
 end
 
 -- The columns that are shown, without state and reason: parameters, then `first` and its difference to the
--- control, then the others.
-local function shown_columns(r, first)
+-- control, then the others; left_out: some that are not, by name.
+local function shown_columns(r, first, left_out)
   local names, seen = {}, {state = true, reason = true}
+  for name in pairs(left_out) do seen[name] = true end
   local function show(name)
     if not seen[name] and #names < MOST_COLUMNS then names[#names + 1] = name end
     seen[name] = true
@@ -187,17 +188,32 @@ local function shown_columns(r, first)
   return names
 end
 
-local function put_rows(p, r, by, which)
-  local names = shown_columns(r, by)
+-- Columns of single classes ("fit.gain.road", its difference to the control) but `by`, by name.
+local function of_classes(m, r, by)
+  local classes, list = {}, {}
+  for _, class in ipairs(m.dump and m.dump.class_names or {}) do classes[class] = true end
+  for _, c in ipairs(r.columns) do
+    local tail, own = c.name:gsub("%-control$", ""), false
+    for dot in tail:gmatch "()%." do own = own or classes[tail:sub(dot + 1)] end
+    if own and c.name ~= by and c.name ~= by .. "-control" then list[c.name] = true end
+  end
+  return list
+end
+
+local function put_rows(p, r, by, left_out, which)
+  local names = shown_columns(r, by, left_out)
   put_table(p, names, r:select(names):texts(), which)
-  local left = #r.columns - 2 - #names
+  local classes = 0
+  for _ in pairs(left_out) do classes = classes + 1 end
+  local left = #r.columns - 2 - #names - classes
+  if classes > 0 then put(p, '<p class="faint">%d columns of single classes are in the table of all rows.</p>', classes) end
   if left > 0 then put(p, '<p class="faint">%d more columns are in results.csv.</p>', left) end
 end
 
-local function best_rows(p, r, by, top, notes)
+local function best_rows(p, m, r, by, top, notes)
   heading(p, "The best rows by " .. by)
   local best, more = result_plot.best_rows(r, by, top)
-  put_rows(p, best, by, 1)
+  put_rows(p, best, by, of_classes(m, r, by), 1)
   local equal = 0
   for _, n in ipairs(more) do equal = equal + n end
   if equal > 0 then put(p, '<p class="faint">%s more rows have the numbers of one of these.</p>', format.count(equal)) end
@@ -237,7 +253,7 @@ end
 local function all_rows(p, r, by)
   put(p, "<details><summary>%s rows%s</summary>", #r > MOST_ROWS and "The first " .. MOST_ROWS or "All",
     #r > MOST_ROWS and (" of %s"):format(format.count(#r)) or "")
-  put_rows(p, r:first(MOST_ROWS), by)
+  put_rows(p, r:first(MOST_ROWS), by, {})
   put(p, "</details>")
 end
 
@@ -299,7 +315,7 @@ function report.html(path, o)
   put(p, "<h1>%s</h1>", escape(name))
   put(p, '<p class="faint">A loss experiment with segx: computed from a network\'s outputs, nothing was trained.</p>')
   local kept = fits.kept(path)
-  best_rows(p, r, by, o.top or 10, kept and kept.remarks or {})
+  best_rows(p, m, r, by, o.top or 10, kept and kept.remarks or {})
   figures(p, r, by)
   what_was_asked(p, m, r, failed)
   what_failed(p, r, failed)

@@ -82,8 +82,10 @@ test "a report: rows, figures, failures, how it was made, what it cannot say" (f
     ok(not seen[id], id)
     seen[id] = true
   end
-  ok(html:find("<th>mix</th><th>gamma</th><th>fit.miou</th><th>fit.miou-control</th><th>value</th>", 1, true),
+  ok(html:find("<th>mix</th><th>gamma</th><th>fit.miou</th><th>fit.miou-control</th><th>value</th><th>tau(iou)</th>", 1, true),
     html:match "<table>.-</tr>")
+  ok(html:find("6 columns of single classes are in the table of all rows", 1, true), html:match "[%d]+ columns of[^<]*")
+  ok(html:find("<th>value.&lt;b&gt;road</th>", 1, true))      -- there
   ok(html:find("<p class=\"faint\">1 more rows have the numbers", 1, true) or html:find("2 more rows have", 1, true))
   throws("unknown column 'tau'", report.html, path, {by = "tau"})
   ok(report.html(path, {by = "value", top = 2}):find("The best rows by value", 1, true))
