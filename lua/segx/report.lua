@@ -159,7 +159,7 @@ local function what_was_asked(p, m, r, failed)
   for i, a in ipairs(m.axes or {}) do
     local values = a.values or {}
     local shown = {}
-    for k = 1, math.min(#values, 12) do shown[k] = format.number(values[k]) end
+    for k = 1, math.min(#values, 12) do shown[k] = format.number(tonumber(values[k]) or values[k]) end
     axes[i] = {a.name, ("%d: %s%s"):format(#values, table.concat(shown, ", "), #values > 12 and ", ..." or "")}
   end
   heading(p, "What was asked")
