@@ -125,6 +125,75 @@ void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
     o->cuda = index >= 0 ? open_device(L, index) : NULL;
 }
 
+static void set_text(lua_State *L, const char *key, const char *v)
+{
+    lua_pushstring(L, v);
+    lua_setfield(L, -2, key);
+}
+
+static void set_whole(lua_State *L, const char *key, lua_Integer v)
+{
+    lua_pushinteger(L, v);
+    lua_setfield(L, -2, key);
+}
+
+/* core.device(i): GPU number i (0 ..): {name, count, cc, sms, driver, memory, driver_path, nvrtc, nvrtc_why, cache}, or {why} when
+ * it cannot be used. */
+static int core_device(lua_State *L)
+{
+    const int index = (int)sxl_integer(L, 1, "device", 0, 999);
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
+    lua_createtable(L, 0, 10);
+    if (!s->cuda || s->cuda_index != index) {
+        if (s->running) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
+        sx_cuda_close(s->cuda);
+        s->cuda = NULL;
+        if (sx_cuda_open(index, &s->cuda, &er)) {
+            set_text(L, "why", er.msg);
+            return 1;
+        }
+        s->cuda_index = index;
+    }
+    const sx_cuda_info *i = sx_cuda_get_info(s->cuda);
+    set_text(L, "name", i->name);
+    set_whole(L, "count", i->count);
+    set_whole(L, "cc", i->cc);
+    set_whole(L, "sms", i->sms);
+    set_whole(L, "driver", i->driver);
+    set_whole(L, "memory", (lua_Integer)i->memory);
+    set_text(L, "driver_path", i->driver_path);
+    set_text(L, "nvrtc", i->nvrtc);
+    set_text(L, "nvrtc_why", i->nvrtc_why);
+    set_text(L, "cache", i->cache);
+    return 1;
+}
+
+/* core.device_counts(): of the GPU that was used last: {compiled, from_cache, launches, uploaded, evicted, split}, or nil; with
+ * `measure` also copy_speed, bytes per second read and written inside its memory. */
+static int core_device_counts(lua_State *L)
+{
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
+    double speed;
+    lua_settop(L, 1);
+    if (!s->cuda) return 0;
+    const sx_cuda_counts *c = sx_cuda_get_counts(s->cuda);
+    lua_createtable(L, 0, 7);
+    set_whole(L, "compiled", (lua_Integer)c->compiled);
+    set_whole(L, "from_cache", (lua_Integer)c->from_cache);
+    set_whole(L, "launches", (lua_Integer)c->launches);
+    set_whole(L, "uploaded", (lua_Integer)c->uploaded);
+    set_whole(L, "evicted", (lua_Integer)c->evicted);
+    set_whole(L, "split", (lua_Integer)c->split);
+    if (lua_toboolean(L, 1)) {
+        if (sx_cuda_copy_speed(s->cuda, &speed, &er)) sxl_raise(L, &er);
+        lua_pushnumber(L, speed);
+        lua_setfield(L, -2, "copy_speed");
+    }
+    return 1;
+}
+
 void sxl_forget_dump(lua_State *L, const sx_dump *d)
 {
     sxl_push_session(L); /* no sxl_get_session: when the state ends it may be gone already */
@@ -136,8 +205,10 @@ void sxl_forget_dump(lua_State *L, const sx_dump *d)
 void sxl_open_cuda(lua_State *L)
 {
     static const luaL_Reg functions[] = {
-        {"kernels", core_kernels},
-        {NULL,      NULL        }
+        {"kernels",       core_kernels      },
+        {"device",        core_device       },
+        {"device_counts", core_device_counts},
+        {NULL,            NULL              }
     };
     luaL_setfuncs(L, functions, 0);
 }

@@ -297,6 +297,41 @@ local function self_check()
   return math.abs(got - 1.25 * l) < 1e-14, got
 end
 
+-- The same check on a GPU, in bits: "ok" or what is wrong.
+local function gpu_check(index)
+  local segx = require "segx"
+  local d = core.synthetic {n = 2, classes = 7, height = 61, width = 67, seed = 3}
+  local loss = segx.loss.dice {} + segx.loss.focal {}
+  local fine, got = pcall(loss.eval, loss, d, {device = "cuda:" .. index, mode = "exact"})
+  if not fine then return tostring(got) end
+  local want = loss:eval(d, {device = "cpu"}).value
+  if got.stats.on_cpu > 0 then return "not used: " .. got.stats.why_cpu end
+  if got.value ~= want then return ("FAILED: %.17g, the CPU has %.17g"):format(got.value, want) end
+  return ("ok (%.2f s with compiling)"):format(got.stats.seconds)
+end
+
+-- What was found of NVIDIA's, and why a GPU is or is not used.
+local function gpu_rows()
+  local g = core.device(0)
+  if not g.name then return {{"GPU", "none: " .. g.why}} end
+  local rows = {
+    {"driver", ("%s, CUDA %d.%d"):format(g.driver_path, g.driver // 1000, g.driver % 1000 // 10)},
+    {"NVRTC", g.nvrtc ~= "" and g.nvrtc or "none: " .. g.nvrtc_why},
+    {"kernel cache", g.cache ~= "" and g.cache or "none (SEGX_CUDA_CACHE)"},
+  }
+  for i = 0, g.count - 1 do
+    local one = core.device(i)
+    local key = "cuda:" .. i
+    if not one.name then rows[#rows + 1] = {key, one.why}
+    else
+      rows[#rows + 1] = {key, ("%s, compute capability %d.%d, %s"):format(one.name, one.cc // 10, one.cc % 10,
+        format.bytes(one.memory))}
+      rows[#rows + 1] = {key .. " self check", gpu_check(i)}
+    end
+  end
+  return rows
+end
+
 --- segx doctor: what this build can do on this machine, and whether it computes.
 function cli.doctor(args)
   arguments("doctor", args, {}, 0)
@@ -305,6 +340,7 @@ function cli.doctor(args)
   for _, name in ipairs {"isa", "threads"} do
     if core[name] then rows[#rows + 1] = {name, tostring(core[name]())} end
   end
+  for _, row in ipairs(gpu_rows()) do rows[#rows + 1] = row end
   local ok, got = self_check()
   rows[#rows + 1] = {"self check", ok and "ok" or ("FAILED: cross entropy %.17g"):format(got)}
   print(format.table({"what", "value"}, rows))

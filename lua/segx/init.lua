@@ -10,6 +10,7 @@ local core = require "segx.core"
 local errors = require "segx.errors"
 local tensor = require "segx.tensor"
 require "segx.progress"
+require "segx.device"
 errors.own()
 
 local segx = {version = core.version}

@@ -261,7 +261,7 @@ local function how_it_was_made(p, m)
   heading(p, "How it was made")
   local line = {"segx", m.script or "?", table.unpack(m.arguments or {})}
   pairs_list(p, {{"segx", m.segx}, {"Lua", m.lua}, {"command", table.concat(line, " ")}, {"script hash", m.script_hash},
-    {"dump fingerprint", m.dump and m.dump.fingerprint}, {"precision", m.precision}, {"device", m.device},
+    {"dump fingerprint", m.dump and m.dump.fingerprint}, {"precision", m.precision}, {"bits", m.bits},
     {"instructions", m.isa}, {"seed", m.seed}})
   if type(m.script_text) == "string" then
     local text = m.script_text

@@ -52,6 +52,14 @@ local function axis_texts(axes)
   return list
 end
 
+-- "exact": those of the CPU, wherever they were computed; "fast": a GPU's, in its mode of that name.
+local function bits_of(sweep)
+  local o, own = options(), sweep.opts
+  local device = own.device or o.device or "cpu"
+  local fast = device ~= "cpu" and (own.mode or o.mode) == "fast" and (own.precision or o.precision) ~= "double"
+  return fast and "fast" or "exact"
+end
+
 local function describe(sweep)
   local i, o = sweep.dump:info(), options()
   local script, text = script_of()
@@ -65,7 +73,7 @@ local function describe(sweep)
     segx = tostring(segx.version), lua = _VERSION, format = 1,
     script = script, script_text = text or nil, script_hash = text and core.hash(text) or nil,
     arguments = arguments, seed = o.seed or 0,
-    precision = sweep.opts.precision or o.precision or "single", device = o.device or "cpu",
+    precision = sweep.opts.precision or o.precision or "single", bits = bits_of(sweep),
     isa = core.isa(), configurations = sweep:count(),
     dump = {path = i.path, fingerprint = i.fingerprint, images = i.n, classes = i.classes,
       class_names = json.list(i.class_names), ignore = json.list(i.ignore),
@@ -82,8 +90,8 @@ local function compare(path, old, new)
     errors.raise("file", ("%s: made from another dump (fingerprint %s.. now %s..)"):format(path,
       tostring(old.dump.fingerprint):sub(1, 8), new.dump.fingerprint:sub(1, 8)), hint)
   end
-  for _, key in ipairs {"precision", "device"} do
-    if old[key] ~= new[key] then
+  for _, key in ipairs {"precision", "bits"} do
+    if (old[key] or "exact") ~= new[key] then
       errors.raise("file", ("%s: made with %s %s, now %s"):format(path, key, tostring(old[key]),
         tostring(new[key])), hint)
     end
