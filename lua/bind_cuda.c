@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "bind.h"
+#include "cuda/compile.h"
 #include "cuda/cuda.h"
 #include "pass/pass.h"
 
@@ -76,6 +77,34 @@ static int core_kernels(lua_State *L)
         lua_rawseti(L, -2, ++at);
     }
     return 1;
+}
+
+/* core.compile_kernel(text, target, fast, path): machine code of a kernel for "sm_90" ..., without a GPU: its size, what NVRTC says of
+ * registers, and which NVRTC that was ("12.9"). path: of NVRTC; nil: where it is found. nil and why, where there is none. */
+static int core_compile_kernel(lua_State *L)
+{
+    sx_error er;
+    sx_nvrtc n = {0};
+    sx_cubin code = {0};
+    char path[512], *log = NULL;
+    const char *text = luaL_checkstring(L, 1), *target = luaL_checkstring(L, 2), *given = luaL_optstring(L, 4, NULL);
+    sx_err e = given ? SX_EOK : sx_nvrtc_find(0, path, &er);
+    if (!e) e = sx_nvrtc_open(given ? given : path, &n, &er);
+    if (e) {
+        lua_pushnil(L);
+        lua_pushstring(L, er.msg);
+        return 2;
+    }
+    e = sx_cuda_compile(&n, text, target, lua_toboolean(L, 3), true, &code, &log, &er);
+    if (!e) {
+        lua_pushinteger(L, (lua_Integer)code.n);
+        lua_pushstring(L, log ? log : "");
+        lua_pushfstring(L, "%d.%d", n.major, n.minor);
+    }
+    sx_free(log);
+    sx_cubin_free(&code);
+    if (e) sxl_raise(L, &er);
+    return 3;
 }
 
 /* -- Which device ----------------------------------------------------------------------------- */
@@ -206,6 +235,7 @@ void sxl_open_cuda(lua_State *L)
 {
     static const luaL_Reg functions[] = {
         {"kernels",       core_kernels      },
+        {"compile_kernel", core_compile_kernel},
         {"device",        core_device       },
         {"device_counts", core_device_counts},
         {NULL,            NULL              }

@@ -1,0 +1,75 @@
+-- test_nvrtc.lua: the kernels of the losses, compiled to machine code by NVIDIA's compiler, which needs no GPU. SEGX_NVRTC names
+-- it, or it is found; skipped without. What spills registers is counted and printed.
+local T = require "harness"
+if os.getenv "SEGX_REF" then T.skip "the reference has no kernels" end
+local segx = require "segx"
+local core = require "segx.core"
+local test, ok = T.test, T.ok
+local L, A, W = segx.loss, segx.axis, segx.weights
+
+if (os.getenv "SEGX_SANITIZE" or "") ~= "" or (os.getenv "SEGX_COMPILER" or "GNU") ~= "GNU" then
+  return test "kernels under NVRTC" (function() T.skip "once, in the release build, is enough" end)
+end
+local there, why = core.compile_kernel("extern \"C\" __global__ void f() {}", "sm_80", false)
+if not there then return test "kernels under NVRTC" (function() T.skip("there is no NVRTC: " .. why) end) end
+
+local function dump(type)
+  local logits, labels = {{}}, {{{0, 1}, {2, 0}}}
+  for c = 1, 3 do logits[1][c] = {{c / 4, 1}, {0, -c}} end
+  return segx.memory {logits = logits, labels = labels, logits_type = type, ignore_index = 255}
+end
+
+local gamma = A.grid("gamma", {0.7, 1.3, 2, 5})
+local cases = {
+  {"cross entropy", function() return L.ce {} end}, {"weighted, smoothed", function() return L.ce {weight = {1, 2, 3},
+    label_smoothing = 0.1} end},
+  {"focal", function() return L.focal {gamma = 2} end}, {"focal, four gammas", function() return L.focal {gamma = gamma} end},
+  {"focal, sigmoid", function() return L.focal_sigmoid {} end}, {"Dice", function() return L.dice {} end},
+  {"generalized Dice", function() return L.generalized_dice {} end},
+  {"Dice + focal", function() return L.dice {} + L.focal {gamma = 2} end},
+  {"Tversky, by image", function() return L.tversky {alpha = 0.3, beta = 0.7, unit = "image"} end},
+}
+
+local spilling, compiled = {}, 0
+
+local function compile(name, d, tensors, target, o)
+  for _, k in ipairs(core.kernels(d, tensors, o)) do
+    ok(k.text, ("%s has no kernel: %s"):format(name, tostring(k.why)))
+    local bytes, log = core.compile_kernel(k.text, target, o.mode == "fast")
+    ok(bytes > 500, ("%s: %d bytes"):format(name, bytes))
+    compiled = compiled + 1
+    local stores = 0
+    for n in log:gmatch "(%d+) bytes spill stores" do stores = stores + tonumber(n) end
+    if stores > 0 then spilling[#spilling + 1] = ("%s, %s: %d bytes"):format(name, target, stores) end
+  end
+end
+
+for _, type in ipairs {"float32", "float16"} do
+  for _, mode in ipairs {"exact", "fast"} do
+    test(("values and gradients, %s, %s: sm_90"):format(type, mode)) (function()
+      local d <close> = dump(type)
+      for _, case in ipairs(cases) do
+        local loss = case[2]()
+        local value = loss:tensor(d)
+        compile(("%s, %s, %s"):format(case[1], type, mode), d, {value}, "sm_90", {mode = mode})
+        if type == "float32" and #value:sweep_axes() == 0 then
+          compile(("gradient of %s, %s"):format(case[1], mode), d, {segx.grad(value, d.logits)}, "sm_90", {mode = mode})
+        end
+      end
+    end)
+  end
+end
+
+test "other GPUs" (function()
+  local d <close> = dump "float16"
+  for _, target in ipairs {"sm_75", "sm_80", "sm_89"} do
+    for _, k in ipairs {1, 6, 8} do compile(cases[k][1], d, {cases[k][2]():tensor(d)}, target, {mode = "exact"}) end
+  end
+end)
+
+test "what does not compile says where" (function()
+  T.throws("does not compile a kernel for sm_80.*error", core.compile_kernel, "extern \"C\" __global__ void f() { x }", "sm_80", false)
+end)
+
+print(("# %d kernels, %d spill registers"):format(compiled, #spilling))
+for _, s in ipairs(spilling) do print("#   " .. s) end
