@@ -367,11 +367,23 @@ local function seconds_of_intervals(self)
   return (core.clock() - start) * ranks * self:count()
 end
 
+-- Where the passes run: device, and with a GPU kernels (how many passes have one) and why_cpu (list by pass that has none).
+local function add_device(self, p, needs)
+  local program = rawget(_G, "segx") and segx.options or {}
+  p.device = self.opts.device or program.device or "cpu"
+  if p.device == "cpu" then return end
+  p.kernels, p.why_cpu = 0, {}
+  local how = {precision = self.opts.precision or program.precision, mode = self.opts.mode or program.mode}
+  for _, k in ipairs(core.kernels(self.dump, needs, how)) do
+    if k.text then p.kernels = p.kernels + 1 else table.insert(p.why_cpu, k.why) end
+  end
+end
+
 --- What running would cost, before any of it: {configurations, axes, passes, pass (names of the axes
 --- inside the pass), free (the others), columns, bytes (read by the passes that are left), seconds
 --- (about, measured on the dump's first images; of it interval_seconds for results.csv), refused (rows, where parameters are refused), folder
 --- ({cells, found, passes, begun}: what is in `out` already), fits (see fit.plan; in
---- seconds too), engine (what core.plan says)}. Prints.
+--- seconds too), device (with a GPU also kernels and why_cpu), engine (what core.plan says)}. Prints.
 function Sweep:plan()
   local needs = self:needs()
   local folder <close> = self.out and core.folder(self.out, {look = true})
@@ -395,6 +407,7 @@ function Sweep:plan()
   if p.passes > 0 and core.sample then
     p.seconds = core.sample(self.dump, needs, self.opts) * missing
   end
+  add_device(self, p, needs)
   p.interval_seconds = seconds_of_intervals(self)
   p.fits = self.fits and fit.plan(self.fits, self.out, self.opts)
   p.seconds = p.seconds + p.interval_seconds + (p.fits and p.fits.seconds or 0)
@@ -421,6 +434,10 @@ Plan.__tostring = function(p)
       format.about(p.seconds))
   else
     add("no pass over the images, %s", format.about(p.seconds))
+  end
+  if p.kernels then
+    add("on %s: %d pass%s%s", p.device, p.kernels, p.kernels == 1 and "" or "es",
+      #p.why_cpu > 0 and ("; on the CPU: %d, %s"):format(#p.why_cpu, p.why_cpu[1]) or "")
   end
   if p.fits then add("%s", fit.plan_text(p.fits)) end
   if p.interval_seconds > 5 and 2 * p.interval_seconds > p.seconds then

@@ -97,6 +97,16 @@ for _, kind in ipairs {
   end)
 end
 
+test "plans say where the passes run" (function()
+  local d <close> = dump {n = 2, classes = 3, h = 4, w = 5}
+  local o = {dump = d, loss = L.focal {} + L.dice {}, device = "cuda", mode = "exact"}
+  local p = segx.sweep(o):plan()
+  eq({p.device, p.kernels, #p.why_cpu}, {"cuda", 1, 0})
+  ok(tostring(p):find "\non cuda: 1 pass\n" or tostring(p):find "\non cuda: 1 pass$", tostring(p))
+  o.device = "cpu"
+  eq(segx.sweep(o):plan().kernels, nil)
+end)
+
 test "gradients, in bits" (function()
   local d <close> = dump(small)
   for _, loss in ipairs {L.ce {}, L.focal {gamma = 1.3}, L.dice {} + L.focal {}, L.tversky {alpha = 0.3}, L.ce {unit = "image"}} do
