@@ -85,7 +85,7 @@ function fit.plan(self, path, opts)
   end
   local info = fitting.dump:info()
   local share = math.min(p.pictures / info.n, fitting.pixels / (info.n * info.max_px))
-  p.seconds = seconds * EVALUATIONS * share * (left - p.found) / left
+  p.seconds = left > 0 and seconds * EVALUATIONS * share * (left - p.found) / left or 0.0
   return p
 end
 
