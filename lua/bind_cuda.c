@@ -95,7 +95,7 @@ static int core_compile_kernel(lua_State *L)
         lua_pushstring(L, er.msg);
         return 2;
     }
-    e = sx_cuda_compile(&n, text, target, lua_toboolean(L, 3), true, &code, &log, &er);
+    e = sx_cuda_compile(&n, text, target, lua_toboolean(L, 3), &code, &log, &er);
     if (!e) {
         lua_pushinteger(L, (lua_Integer)code.n);
         lua_pushstring(L, log ? log : "");

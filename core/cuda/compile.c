@@ -11,6 +11,7 @@ static const char *const common_options[] = {"--std=c++17", "--fmad=false", "--f
 static const char *const exact_options[] = {"--prec-div=true", "--prec-sqrt=true"};
 static const char *const fast_options[] = {"--prec-div=false", "--prec-sqrt=false"};
 enum { N_COMMON = 4, N_OWN = 2 };
+#define MOST_BLOCKS 4            /* of 256 threads: 64 registers each */
 
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16])
 {
@@ -57,26 +58,36 @@ static sx_err take_code(const sx_nvrtc *n, void *program, bool ptx, sx_cubin *ou
     return sx_fail(er, SX_EDEVICE, "NVRTC gave no code (error %d)", rc);
 }
 
-sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, bool report, sx_cubin *out, char **log,
-                       sx_error *er)
+static bool spills(const char *log)
 {
-    const char *option[N_COMMON + N_OWN + 2];
-    char arch[48], wrong[400];
+    for (const char *at = log; at && (at = strstr(at, " bytes spill stores")); at++)
+        if (at - log >= 2 && !(at[-1] == '0' && at[-2] == ' ')) return true;
+    return false;
+}
+
+/* blocks: how many of them must find registers on a multiprocessor at a time. */
+static sx_err compile_for(const sx_nvrtc *n, const char *text, const char *target, bool fast, int blocks, sx_cubin *out, char **log,
+                          sx_error *er)
+{
+    const char *option[N_COMMON + N_OWN + 3];
+    char arch[48], at_a_time[48], wrong[400];
     int k = 0;
     void *program = NULL;
     *out = (sx_cubin){0};
     snprintf(arch, sizeof arch, "--gpu-architecture=%s", target);
+    snprintf(at_a_time, sizeof at_a_time, "-DSX_CUDA_BLOCKS=%d", blocks);
     option[k++] = arch;
+    option[k++] = at_a_time;
+    option[k++] = "--ptxas-options=-v";
     for (int i = 0; i < N_COMMON; i++) option[k++] = common_options[i];
     for (int i = 0; i < N_OWN; i++) option[k++] = fast ? fast_options[i] : exact_options[i];
-    if (report) option[k++] = "--ptxas-options=-v";
     int rc = n->create(&program, text, "segx.cu", 0, NULL, NULL);
     if (rc) return sx_fail(er, SX_EDEVICE, "NVRTC does not start (error %d)", rc);
     rc = n->compile(program, k, option);
-    char *said = rc || log ? program_log(n, program) : NULL;
+    *log = program_log(n, program);
     sx_err e = SX_EOK;
     if (rc) {
-        first_error(said, wrong, sizeof wrong);
+        first_error(*log, wrong, sizeof wrong);
         e = sx_fail(er, SX_EDEVICE, "NVRTC %d.%d does not compile a kernel for %s (error %d)%s%s", n->major, n->minor, target, rc,
                     wrong[0] ? ": " : "", wrong);
         if (rc == 7) sx_hint(er, "its libnvrtc-builtins is not beside it; install the whole package again");
@@ -84,9 +95,21 @@ sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, 
         e = take_code(n, program, strncmp(target, "compute", 7) == 0, out, er);
     }
     n->destroy(&program);
-    if (log) *log = said;
-    else sx_free(said);
     return e;
+}
+
+/* Registers decide how many blocks a multiprocessor holds: as many as possible, but none may spill. */
+sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, sx_cubin *out, char **log, sx_error *er)
+{
+    for (int blocks = MOST_BLOCKS;; blocks--) {
+        char *said = NULL;
+        const sx_err e = compile_for(n, text, target, fast, blocks, out, &said, er);
+        const bool again = !e && blocks > 1 && spills(said);
+        if (log && !again) *log = said;
+        else sx_free(said);
+        if (!again) return e;
+        sx_cubin_free(out);
+    }
 }
 
 void sx_cubin_free(sx_cubin *c)

@@ -11,7 +11,7 @@
 
 #include "cuda/loader.h"
 
-#define SX_CODEGEN 1             /* raise when host and kernels of this version no longer understand each other */
+#define SX_CODEGEN 2             /* raise when host and kernels of this version no longer understand each other */
 
 /* A compiled kernel: machine code (ELF), or PTX where the GPU is newer than NVRTC knows. */
 typedef struct sx_cubin {
@@ -23,9 +23,9 @@ typedef struct sx_cubin {
  * runs too, or "compute_120": PTX for a GPU that is newer than this NVRTC. */
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16]);
 
-/* NVRTC's program log (warnings, with `report` the use of registers) goes to *log, if that is not NULL: sx_free it. */
-sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, bool report, sx_cubin *out, char **log,
-                       sx_error *er);
+/* With as many blocks at a time as registers allow without spilling. NVRTC's program log (warnings, the use of registers) goes to *log,
+ * if that is not NULL: sx_free it. */
+sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, sx_cubin *out, char **log, sx_error *er);
 void sx_cubin_free(sx_cubin *c);
 
 /* -- Cache ------------------------------------------------------------------------------------------ */

@@ -165,7 +165,7 @@ static sx_err compile(sx_cuda *d, const char *text, bool fast, sx_cubin *c, sx_e
     }
     sx_cuda_target(&d->nvrtc, d->info.cc, target);
     d->counts.compiled++;
-    return sx_cuda_compile(&d->nvrtc, text, target, fast, false, c, NULL, er);
+    return sx_cuda_compile(&d->nvrtc, text, target, fast, c, NULL, er);
 }
 
 static int load(sx_cuda *d, const sx_cubin *c, sx_module *m)

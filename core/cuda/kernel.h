@@ -14,7 +14,7 @@
 /* -- Vocabulary --------------------------------------------------------------------------------- */
 
 #if defined(__CUDACC_RTC__)
-#define SX_KERNEL(name) extern "C" __global__ void __launch_bounds__(SX_CUDA_THREADS) name(const sx_gpu_args sx_in)
+#define SX_KERNEL(name) extern "C" __global__ void __launch_bounds__(SX_CUDA_THREADS, SX_CUDA_BLOCKS) name(const sx_gpu_args sx_in)
 #define SX_ARGS const sx_gpu_args &args = sx_in
 #define SX_DEVICE static __device__ __forceinline__
 #define SX_NOINLINE static __device__ __noinline__
