@@ -2,6 +2,7 @@
 # What goes wrong with a GPU, on the stand-in (libcuda.c, libnvrtc.c): nothing found, every call failing once, little memory, a cache
 # that is damaged; run folders; doctor. Prints TAP. SEGX_BIN: the program; SEGX_HOST_CUDA: folder of the stand-ins.
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 H=${SEGX_HOST_CUDA:?the folder of the stand-ins}
 tmp=$(mktemp -d)
@@ -9,34 +10,6 @@ trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export TMPDIR=$tmp COLUMNS=100 XDG_STATE_HOME=$tmp XDG_CACHE_HOME=$tmp/xdg FAKE_NVRTC_O=0 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
 unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4 SEGX_CUDA_CACHE
-n=0 bad=0
-
-ok() {  # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
-
-# run STATUS OUT ERR NAME -- ARGS: the exit status, and patterns (grep -E; "" = must be empty; * = any) for both streams
-run() {
-    local want=$1 out=$2 err=$3 name=$4 s good=0
-    shift 5
-    "$B" "$@" >o 2>e </dev/null
-    s=$?
-    [ "$s" -eq "$want" ] || { good=1; echo "# status $s, want $want"; sed 's/^/#   /' e; }
-    match o "$out" || good=1
-    match e "$err" || good=1
-    ok $good "$name"
-}
-match() {
-    case $2 in
-        "") [ ! -s "$1" ] && return 0 ;;
-        "*") return 0 ;;
-        *) grep -qEe "$2" "$1" && return 0 ;;
-    esac
-    echo "# $1 does not match '$2':"
-    sed 's/^/#   /' "$1"
-    return 1
-}
 
 cat >value.lua <<'L'
 local segx, core = require "segx", require "segx.core"
@@ -174,5 +147,4 @@ run 3 '' 'made with bits exact, now fast' 'fast: refused' -- --quiet --device cu
 run 0 '*' 'cells found 0 new 4' 'fast: a folder of its own' -- --quiet --device cuda --mode fast sweep.lua fast
 run 3 '' 'made with bits fast, now exact' 'fast: not the CPU' -- --quiet --device cpu sweep.lua fast
 
-echo "1..$n"
-exit $bad
+finish

@@ -2,18 +2,13 @@
 # What goes wrong in real life: files, data, mistakes in scripts, signals during a pass. Each has its exit
 # status, a message with the place, and a hint or the known names. Prints TAP. SEGX_BIN: the program.
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export TMPDIR=$tmp COLUMNS=80 XDG_STATE_HOME=$tmp
 unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4
-n=0 bad=0
-
-ok() {  # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
 
 # refused STATUS NAME LUA PATTERN...: running LUA ends with STATUS, prints nothing on standard output, and
 # standard error matches every pattern (grep -E) and has no traceback
@@ -172,5 +167,4 @@ kill -INT $pid
 wait $pid
 grep -q '^50 refused at the end$' o; ok $? 'Ctrl-C caught by pcall: the passes that follow are refused'
 
-echo "1..$n"
-exit $bad
+finish

@@ -1,43 +1,13 @@
 #!/bin/bash
 # Options, exit statuses and typed lines of the program. Prints TAP. SEGX_BIN: the program.
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export XDG_STATE_HOME=$tmp/state COLUMNS=80
 unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4
-n=0 bad=0
-
-ok() {  # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
-
-# run STATUS OUT ERR NAME -- ARGS: the exit status, and patterns (grep -E; "" = must be empty; * = any)
-# for both streams. Standard input comes from $in, if set, else /dev/null.
-in=
-run() {
-    local want=$1 out=$2 err=$3 name=$4 s good=0
-    shift 5
-    if [ -n "$in" ]; then printf '%b' "$in" | "$B" "$@" >o 2>e; s=${PIPESTATUS[1]}
-    else "$B" "$@" >o 2>e </dev/null; s=$?; fi
-    [ "$s" -eq "$want" ] || { good=1; echo "# status $s, want $want"; }
-    match o "$out" || good=1
-    match e "$err" || good=1
-    ok $good "$name"
-}
-match() {
-    case $2 in
-        "") [ ! -s "$1" ] && return 0 ;;
-        "*") return 0 ;;
-        *) grep -qEe "$2" "$1" && return 0 ;;
-    esac
-    echo "# $1 does not match '$2':"
-    sed 's/^/#   /' "$1"
-    return 1
-}
 
 # -- as lua
 run 0 '^2$' '' 'statement' -- -e 'print(1 + 1)'
@@ -216,5 +186,4 @@ E
     [ $s -eq 1 ] && [ "$(tail -1 o)" = "3 passed, 10 failed, 1 skipped" ] && match e ""; ok $? "harness counts"
 fi
 
-echo "1..$n"
-exit $bad
+finish

@@ -2,21 +2,15 @@
 # Memory stays flat when a dump grows tenfold, per-image statistics included: those that do not fit into a
 # quarter of --mem go to a temporary file; and when a sweep of free axes grows. Prints TAP. SEGX_BIN: the program; SEGX_SOURCE: the source tree.
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 S=${SEGX_SOURCE:?the source tree}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export TMPDIR=$tmp
-n=0 bad=0
 margin=10   # per cent that the peak may grow
 few=40 many=400
-
-ok() {  # ok STATUS NAME
-    n=$((n + 1))
-    if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi
-}
-finish() { echo "1..$n"; exit $bad; }
 
 for images in $few $many; do
     "$B" "$S/datasets/make_sample.lua" d$images.h5 --images $images --size 24x32 >/dev/null || bad=1

@@ -2,17 +2,13 @@
 # Run folders: kills, stops, damage, full disks. Prints TAP. SEGX_BIN: the program; SEGX_KILLS: random kills that must meet a
 # running sweep (40).
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'mountpoint -q "$tmp/disk" 2>/dev/null && umount "$tmp/disk"; rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export XDG_STATE_HOME=$tmp/state
 unset SEGX_LUA LUA_INIT LUA_INIT_5_4
-n=0 bad=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi; }
-skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
-is() { [ "$1" = "$2" ]; local s=$?; [ $s -eq 0 ] || echo "# got '$1', want '$2'"; ok $s "$3"; }
-has() { grep -qE "$2" "$1"; local s=$?; [ $s -eq 0 ] || { echo "# $1 lacks '$2':"; sed 's/^/#   /' "$1"; }; ok $s "$3"; }
 
 # dump.lua: PATH IMAGES SIDE SEED
 cat >dump.lua <<'LUA'
@@ -256,5 +252,4 @@ else
     for t in "no permission" "no permission: says so"; do skip "$t" "root may write anywhere"; done
 fi
 
-echo "1..$n"
-exit $bad
+finish

@@ -1,16 +1,13 @@
 #!/bin/bash
 # Run folders read: segx ls, show, diff, report. Prints TAP. SEGX_BIN: the program.
 set -u
+. "$(dirname "$0")/../tap.sh"
 B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export COLUMNS=100 NO_COLOR=1
 unset SEGX_LUA LUA_INIT LUA_INIT_5_4
-n=0 bad=0
-ok() { n=$((n + 1)); if [ "$1" -eq 0 ]; then echo "ok $n - $2"; else bad=1; echo "not ok $n - $2"; fi; }
-is() { [ "$1" = "$2" ]; local s=$?; [ $s -eq 0 ] || echo "# got '$1', want '$2'"; ok $s "$3"; }
-has() { grep -qE -- "$2" "$1"; local s=$?; [ $s -eq 0 ] || { echo "# $1 lacks '$2':"; sed 's/^/#   /' "$1"; }; ok $s "$3"; }
 
 # sweep.lua: FOLDER MIXES; one of the gammas is refused
 cat >sweep.lua <<'LUA'
@@ -90,5 +87,4 @@ has e "did you mean 'value'" "report: the column that was meant"
 "$B" report nowhere 2>e; is "$?" 3 "report: no folder"
 "$B" doc limits >o; has o "An interval is about other images" "doc limits"
 
-echo "1..$n"
-exit $bad
+finish
