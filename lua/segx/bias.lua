@@ -13,7 +13,6 @@ on the same pixels): so that it shows what is won by the loss, and what by movin
 local core = require "segx.core"
 local errors = require "segx.errors"
 local fitter = require "segx.fitter"
-local fits = require "segx.fits"
 local format = require "segx.format"
 local json = require "segx.json"
 errors.own()
@@ -26,12 +25,6 @@ Bias.__index = Bias
 -- -- Making ---------------------------------------------------------------------------------------
 
 local function nothing() end
-
--- One combination of a source on all pictures, and its parameters by fold.
-local function fit_all(fitting, source, k)
-  local fitted = fitting:fit(source.loss, {source.places[k]}, 0, nil, nothing)[1]
-  return fitted, source.fitted[k]
-end
 
 -- Biases that are best for the mean IoU itself, on the samples of a fold, coarse ones first.
 local function tuned_on(fitting, f)
@@ -54,21 +47,18 @@ function bias.new(table_of_fits, loss, k, control_k, options)
   local source, control = table_of_fits.losses[loss], table_of_fits.control
   local reason = source.reasons[k] or control_k and control.reasons[control_k]
   if reason then errors.misuse("bias: this row has no fit: " .. reason) end
-  local self = {names = names, loss = source.loss:at(fits.at(source, k)), pictures = #fitting.images}
-  local fitted, by_fold = fit_all(fitting, source, k)
+  local self = {names = names, loss = source.loss:at(fitter.at(source, k)), pictures = #fitting.images}
+  local fitted = fitting:fit(source, {k}, 0, nil, nothing)[1]
   local list = {{"as it is", fitting:unfitted()}, {"this loss", fitter.theta(fitted)}}
   self.state = fitted.state
-  local control_by_fold
   if control_k then
-    local fitted_control
-    fitted_control, control_by_fold = fit_all(fitting, control, control_k)
-    list[#list + 1] = {"control", fitter.theta(fitted_control)}
+    list[3] = {"control", fitter.theta(fitting:fit(control, {control_k}, 0, nil, nothing)[1])}
   end
   list[#list + 1] = {"tuned for IoU", tuned_on(fitting, 0)}
   local theta = {}
   for f = 1, fitting.folds do
-    theta[f] = {fitting:unfitted(), fitter.theta(by_fold[f])}
-    if control_by_fold then theta[f][3] = fitter.theta(control_by_fold[f]) end
+    theta[f] = {fitting:unfitted(), fitter.theta(source.fitted[k][f])}
+    if control_k then theta[f][3] = fitter.theta(control.fitted[control_k][f]) end
     table.insert(theta[f], tuned_on(fitting, f))
   end
   local scores = fitting:score(theta)

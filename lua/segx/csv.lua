@@ -12,12 +12,16 @@ local csv = {}
 
 local spelled = {nan = 0 / 0, inf = math.huge, ["-inf"] = -math.huge}
 
+--- Text, in quotes where it must be or, with `always`, in any case.
+function csv.text(v, always)
+  return (always or v:find '[,"\n\r]') and '"' .. v:gsub('"', '""') .. '"' or v
+end
+
 --- One cell as it stands in a file.
 function csv.cell(v)
   if type(v) == "number" then return format.exact(v) end
   v = tostring(v)
-  local quote = v:find '[,"\n\r]' or tonumber(v) or spelled[v]
-  return quote and '"' .. v:gsub('"', '""') .. '"' or v
+  return csv.text(v, tonumber(v) or spelled[v])
 end
 
 --- A line from a list of values, without its end.

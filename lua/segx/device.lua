@@ -1,6 +1,7 @@
 -- device.lua: says, once for each reason, when something ran on the CPU though a GPU was asked for, and when the GPU's memory
 -- made it go in smaller steps.
 local core = require "segx.core"
+local program = require "segx.program"
 
 local device = {}
 local said = {}
@@ -8,8 +9,7 @@ local said = {}
 local function say(text)
   if said[text] then return end
   said[text] = true
-  local program = require "segx".options or {}
-  if not program.quiet then io.stderr:write("segx: note: ", text, "\n") end
+  if not program.options().quiet then io.stderr:write("segx: note: ", text, "\n") end
 end
 
 local split = 0

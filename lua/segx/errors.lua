@@ -98,6 +98,14 @@ function errors.unknown(where, kind, name, known)
   errors.misuse(("%s: unknown %s '%s'%s\n  known: %s"):format(where, kind, name, guess, all))
 end
 
+--- Position of `name` in the list `known`; raises errors.unknown where it is not there.
+function errors.position(where, kind, name, known)
+  for k, other in ipairs(known) do
+    if other == name then return k end
+  end
+  errors.unknown(where, kind, name, known)
+end
+
 --- Raises unless every key of `given` is in `known`.
 function errors.check_keys(where, kind, given, known)
   local allowed, wrong = {}, {}

@@ -16,6 +16,7 @@ Layers, drawn in their order; a name puts one into the legend:
     interval  x, y, lo, hi, along   bars   at, values, width, along, base
     cells     z[row][column]        text   x, y, text
 ]]
+local csv = require "segx.csv"
 local errors = require "segx.errors"
 local files = require "segx.files"
 local format = require "segx.format"
@@ -235,8 +236,7 @@ end
 
 local function csv_cell(v)
   if type(v) == "number" then return format.exact(v) end
-  v = v == nil and "" or tostring(v)
-  return v:find '[,"\n\r]' and '"' .. v:gsub('"', '""') .. '"' or v
+  return csv.text(v == nil and "" or tostring(v))
 end
 
 -- Columns for gnuplot and the like: text in quotes, nothing is "nan".

@@ -25,6 +25,7 @@ local fits = require "segx.fits"
 local fitter = require "segx.fitter"
 local format = require "segx.format"
 local losses = require "segx.losses"
+local program = require "segx.program"
 local rank = require "segx.rank"
 local result = require "segx.result"
 local tensor = require "segx.tensor"
@@ -54,8 +55,7 @@ end
 --- Runs a table of fits, with what a run folder keeps of it: opts.folder, at `path`. Sets remarks, and found
 --- and made (numbers of fits) where there is a folder.
 function fit.run(self, opts, path)
-  local program = rawget(_G, "segx") and segx.options or {}
-  local store = opts.folder and fits.store(opts.folder, path, program.fresh)
+  local store = opts.folder and fits.store(opts.folder, path, program.options().fresh)
   self:run(store)
   self.notes = self:remarks()
   if store then
@@ -113,19 +113,9 @@ local function rows_of(self)
   return rows
 end
 
-local function class_position(names, column)
-  return function(class)
-    for c, n in ipairs(names) do
-      if n == class then return c end
-    end
-    errors.unknown(("want '%s'"):format(column), "class", class, names)
-  end
-end
-
 local function add_columns(self, column)
   local rest = type(column) == "string" and column:match "^fit%.(.+)$"
-  local made = rest and fits.columns(rest, column, self.control ~= nil, class_position(self.names, column),
-    self.names)
+  local made = rest and fits.columns(rest, column, self.control ~= nil, self.names)
   if not made then errors.unknown("fit", "column", tostring(column), fit.known()) end
   table.move(made, 1, #made, #self.columns + 1, self.columns)
 end
@@ -135,7 +125,7 @@ local function texts_of(self)
   local texts = {}
   for r, row in ipairs(self.rows) do
     local source = self.table.losses[row[1]]
-    local loss = source.reasons[row[2]] and source.loss or source.loss:at(fits.at(source, row[2]))
+    local loss = source.reasons[row[2]] and source.loss or source.loss:at(fitter.at(source, row[2]))
     texts[r] = #source.axes == 0 and loss:label() or tostring(loss):gsub("%d+%.%d%d%d%d+", function(v)
       return ("%.4g"):format(v)
     end)
@@ -180,7 +170,7 @@ local function evaluate(self, opts)
   for r, row in ipairs(self.rows) do
     local source = self.table.losses[row[1]]
     reasons[r] = source.reasons[row[2]]
-    taken[r] = not reasons[r] and source.loss:at(fits.at(source, row[2])) or source.loss
+    taken[r] = not reasons[r] and source.loss:at(fitter.at(source, row[2])) or source.loss
   end
   return result.new {columns = columns, count = #self.rows, n_axes = 1, positions = {}, losses = taken,
     reasons = reasons, notes = self.table.notes, biases = fit.biases(self.table, rows, self.intervals),

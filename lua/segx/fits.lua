@@ -9,6 +9,7 @@ on the pictures outside of a fold and scored on those inside. Columns of results
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
+local files = require "segx.files"
 local fitter = require "segx.fitter"
 local json = require "segx.json"
 local metrics = require "segx.metrics"
@@ -25,8 +26,9 @@ Fits.__index = Fits
 
 -- -- Configurations -------------------------------------------------------------------------------
 
--- A loss with its axes and all positions on them; what is refused has a reason.
-local function source_of(dump, loss)
+--- A loss with its sweep axes and all positions on them: {loss, axes, places, value (lazy tensor), reasons (why combinations
+--- are refused)}.
+function fits.source(dump, loss)
   local traced = loss:trace(dump, nil, true)
   local s = {loss = loss, axes = traced.value:sweep_axes(), value = traced.value, places = {{}}, reasons = {}}
   for _, a in ipairs(s.axes) do
@@ -41,27 +43,20 @@ local function source_of(dump, loss)
     s.places = wider
   end
   for k = 1, #traced.refused > 0 and #s.places or 0 do
-    local at = fits.at(s, k)
+    local at = fitter.at(s, k)
     s.reasons[k] = refusal.at(traced.refused, function(name) return at[name] end)[1]
   end
   return s
-end
-
---- Positions of combination k of a source (as in t.losses): {axis name = 1-based position}.
-function fits.at(source, k)
-  local at = {}
-  for i, a in ipairs(source.axes) do at[a.name] = source.places[k][i] end
-  return at
 end
 
 --- A table of fits; nothing is read or fitted before :run(). losses: a list, control: one or nil.
 function fits.new(fitting, losses, control)
   local self = setmetatable({fitter = fitting, names = fitting.names, losses = {}, count = 0}, Fits)
   for i, loss in ipairs(losses) do
-    self.losses[i] = source_of(fitting.dump, loss)
+    self.losses[i] = fits.source(fitting.dump, loss)
     self.count = self.count + #self.losses[i].places
   end
-  self.control = control and source_of(fitting.dump, control)
+  self.control = control and fits.source(fitting.dump, control)
   return self
 end
 
@@ -85,9 +80,9 @@ end
 function Fits:count_found(kept)
   local n = 0
   for _, source in ipairs(kept and self:sources() or {}) do
-    for k, place in ipairs(source.places) do
+    for k = 1, #source.places do
       for f = 1, source.reasons[k] and 0 or self.fitter.folds do
-        n = n + (kept.fits[self.fitter:key(source.loss, place, source.axes, f)] and 1 or 0)
+        n = n + (kept.fits[self.fitter:key(source, k, f)] and 1 or 0)
       end
     end
   end
@@ -104,11 +99,11 @@ end
 -- -- Running --------------------------------------------------------------------------------------
 
 local function fit_source(self, source, f, store, report)
-  local open, places = {}, {}
-  for k, place in ipairs(source.places) do
-    if not source.reasons[k] then open[#open + 1], places[#places + 1] = k, place end
+  local open = {}
+  for k = 1, #source.places do
+    if not source.reasons[k] then open[#open + 1] = k end
   end
-  for i, fitted in ipairs(self.fitter:fit(source.loss, places, f, store, report)) do
+  for i, fitted in ipairs(self.fitter:fit(source, open, f, store, report)) do
     local k = open[i]
     source.fitted[k] = source.fitted[k] or {}
     source.fitted[k][f] = fitted
@@ -170,30 +165,31 @@ fits.column_names = {"miou", "dice", "accuracy", "gain", "rank", "iou.CLASS", "d
   "recall.CLASS", "gain.CLASS", "ious", "gains"}
 
 --- How the columns behind a name (without its prefix) are made: list of {name, metric, class, minus =
---- "control" | "unfitted", rank}, or nil. class(name) -> its position, or raises; names of the classes.
-function fits.columns(rest, column, with_control, class, names)
+--- "control" | "unfitted", rank}, or nil. names: of the classes; another one raises.
+function fits.columns(rest, column, with_control, names)
   local made
   if rest == "ious" or rest == "gains" then      -- of every class
     local list = {}
     for _, name in ipairs(names) do
       local one = rest:sub(1, -2) .. "." .. name
-      local own = fits.columns(one, "fit." .. one, with_control, class, names)
+      local own = fits.columns(one, "fit." .. one, with_control, names)
       table.move(own, 1, #own, #list + 1, list)
     end
     return list
   end
   local prefix, of = rest:match "^(%w+)%.(.+)$"
+  local function class() return errors.position(("want '%s'"):format(column), "class", of, names) end
   if rest == "rank" then
     return {{name = column, metric = "iou", rank = true}}
   elseif rest == "gain" then
     return {{name = column, metric = "iou", minus = "unfitted"}}
   elseif prefix == "gain" then
-    return {{name = column, metric = "iou", class = class(of), minus = "unfitted"}}
+    return {{name = column, metric = "iou", class = class(), minus = "unfitted"}}
   elseif of_all[rest] then
     made = {name = column, metric = of_all[rest]}
   else
     for _, m in ipairs(metrics.by_class) do
-      if m == prefix then made = {name = column, metric = m, class = class(of)} end
+      if m == prefix then made = {name = column, metric = m, class = class()} end
     end
   end
   if not made then return nil end
@@ -276,7 +272,7 @@ local function fits_that_failed(self, list)
       end
       if state then
         count = count + 1
-        names[#names + 1] = ("%s (%s)"):format(tostring(source.loss:at(fits.at(source, k))), state)
+        names[#names + 1] = ("%s (%s)"):format(tostring(source.loss:at(fitter.at(source, k))), state)
       end
     end
   end
@@ -341,10 +337,8 @@ local FILE = "fits.json"
 
 --- What a run folder keeps of fits: {fits = {key = fit}, remarks = list}, or nil.
 function fits.kept(path)
-  local file = io.open(path .. "/" .. FILE, "rb")
-  if not file then return nil end
-  local kept = json.decode(file:read "a")
-  file:close()
+  local text = files.read(path .. "/" .. FILE)
+  local kept = text and json.decode(text)
   return type(kept) == "table" and type(kept.fits) == "table" and kept or nil
 end
 

@@ -7,6 +7,7 @@ logits' = t * logits + b, minimising loss + l2 / 2 * |loss at the start| * ((log
 ]]
 local core = require "segx.core"
 local errors = require "segx.errors"
+local program = require "segx.program"
 local stat = require "segx.stat"
 errors.own()
 
@@ -127,8 +128,7 @@ function fitter.new(d, o)
   if type(self.l2) ~= "number" or not (self.l2 >= 0 and self.l2 < math.huge) then
     errors.misuse("fit: l2 is a number, at least 0")
   end
-  local program = rawget(_G, "segx") and segx.options or {}
-  self.run = {precision = o.precision or program.precision or "single", threads = o.threads, mem = o.mem}
+  self.run = {precision = o.precision or program.options().precision or "single", threads = o.threads, mem = o.mem}
   self.images = images_of(d, o.part)
   self.part = o.part
   self.groups = groups_of(d, self.images, o.groups)
@@ -174,8 +174,8 @@ local function tolerance_of(stage, stages, precision)
   return math.min(10.0 ^ (-7 + stages - stage), 1e-4)
 end
 
--- Fits some places of a loss on the pictures outside of fold f.
-local function fit_some(self, loss, f, places, progress)
+-- The loss on the samples of the pictures outside of fold f.
+local function stages_of(self, loss, f)
   local stages = {}
   local samples = self:sample(f).stages
   for s, sample in ipairs(samples) do
@@ -189,54 +189,65 @@ local function fit_some(self, loss, f, places, progress)
     end
     stages[s] = {value = traced.value, dump = sample, tolerance = tolerance_of(s, #samples, self.run.precision)}
   end
-  local own = {places = places, l2 = self.l2, most = self.iterations, progress = progress}
-  for k, v in pairs(self.run) do own[k] = v end
-  return core.fit(stages, own)
+  return stages
 end
 
 -- -- Kept in a run folder ---------------------------------------------------------------------------
 
---- Under what a fit is kept: everything that it depends on. axes: of the loss, place: where on them, f:
---- fold.
-function Fitter:key(loss, place, axes, f)
-  local at = {}
-  for k, a in ipairs(axes) do at[a.name] = place[k] end
-  local i, parts = self.dump:info(), {}
-  for _, v in ipairs {1, core.text(loss:at(at):tensor(self.dump)), i.fingerprint, f, self.folds, self.pixels, self.seed, self.l2,
-    self.iterations, self.run.precision, table.concat(self.images, ","),
-    self.groups and table.concat(self.groups, ",") or "-"} do parts[#parts + 1] = tostring(v) end
-  return core.hash(table.concat(parts, "|"))
+-- What all fits of this fitter depend on, as one text behind that of a fit.
+local function identity_of(self)
+  local parts = {self.folds, self.pixels, self.seed, self.l2, self.iterations, self.run.precision, table.concat(self.images, ","),
+    self.groups and table.concat(self.groups, ",") or "-"}
+  for i, v in ipairs(parts) do parts[i] = tostring(v) end
+  return table.concat(parts, "|")
 end
 
+--- Positions of combination k of a source: {axis name = 1-based position}. source: {loss, axes (its sweep axes), places (list of
+--- positions on them)}.
+function fitter.at(source, k)
+  local at = {}
+  for i, a in ipairs(source.axes) do at[a.name] = source.places[k][i] end
+  return at
+end
+
+--- Under what the fit of a combination of a source for fold f is kept: everything that it depends on.
+function Fitter:key(source, k, f)
+  self.identity = self.identity or identity_of(self)
+  return core.hash(table.concat({"1", core.text(source.loss:at(fitter.at(source, k)):tensor(self.dump)),
+    tostring(self.dump:info().fingerprint), tostring(f), self.identity}, "|"))
+end
+
+-- So many at a time: what a stop loses at most.
 local TOGETHER = 32
 
---- Fits configurations of a loss on the pictures outside of fold f (0: on all). places: list of positions on
---- the loss' sweep axes, in their order. Returns a list by configuration of what core.fit gives.
---- store: nil, or {get(key), put(key, fit), flush()}; report(fits) is told of each fit that has ended.
-function Fitter:fit(loss, places, f, store, report)
-  local axes = loss:trace(self.dump, nil, true).value:sweep_axes()
+--- Fits combinations of a source (their numbers, in a list) on the pictures outside of fold f (0: on all). Returns a list in the
+--- order of the numbers of what core.fit gives. store: nil, or {get(key), put(key, fit), flush()}; report(fits) is told of each
+--- fit that has ended.
+function Fitter:fit(source, numbers, f, store, report)
   local list, missing, keys = {}, {}, {}
-  for k, place in ipairs(places) do
-    keys[k] = store and self:key(loss, place, axes, f)
-    list[k] = store and store.get(keys[k])
-    if not list[k] then missing[#missing + 1] = k end
+  for i, k in ipairs(numbers) do
+    keys[i] = store and self:key(source, k, f)
+    list[i] = store and store.get(keys[i])
+    if not list[i] then missing[#missing + 1] = i end
   end
-  report(#places - #missing)
+  report(#numbers - #missing)
+  local stages = #missing > 0 and stages_of(self, source.loss, f)
   for first = 1, #missing, TOGETHER do
     local some = table.move(missing, first, math.min(first + TOGETHER - 1, #missing), 1, {})
-    local own = {}
-    for i, k in ipairs(some) do own[i] = places[k] end
     local left = #some
-    local fitted = fit_some(self, loss, f, own, function(stage, _, running)
-      if stage == #self:sample(f).stages and running < left then
+    local own = {places = {}, l2 = self.l2, most = self.iterations, progress = function(stage, _, running)
+      if stage == #stages and running < left then
         report(left - running)
         left = running
       end
-    end)
+    end}
+    for k, v in pairs(self.run) do own[k] = v end
+    for j, i in ipairs(some) do own.places[j] = source.places[numbers[i]] end
+    local fitted = core.fit(stages, own)
     report(left)
-    for i, k in ipairs(some) do
-      list[k] = fitted[i]
-      if store then store.put(keys[k], fitted[i]) end
+    for j, i in ipairs(some) do
+      list[i] = fitted[j]
+      if store then store.put(keys[i], fitted[j]) end
     end
     if store then store.flush() end
   end

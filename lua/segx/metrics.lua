@@ -186,10 +186,7 @@ function metrics.check_image_metric(where, name, class_names)
   local known = false
   for _, m in ipairs(by_class) do known = known or m == prefix end
   if not known then errors.unknown(where, "metric", name, {"accuracy", "dice", "iou"}) end
-  for c, n in ipairs(class_names) do
-    if n == class then return c end
-  end
-  errors.unknown(where, "class", class, class_names)
+  return errors.position(where, "class", class, class_names)
 end
 
 --- One number per image: "iou" and "dice" (means over the image's classes), "accuracy", or of one class

@@ -4,6 +4,7 @@ line every half minute otherwise, nothing for what takes less than half a second
 Used by every evaluation that brings no progress function of its own.
 ]]
 local core = require "segx.core"
+local program = require "segx.program"
 
 local progress = {}
 
@@ -26,7 +27,7 @@ end
 --- A report: step(pass, passes, done, total) is for core.eval (pixels of one pass), rows(done, total)
 --- for what comes after; both give true. finish() clears the line. nil when quiet.
 function progress.new()
-  local options = rawget(_G, "segx") and segx.options or {}
+  local options = program.options()
   if options.quiet then return nil end
   local terminal, report = options.tty_stderr, {}
   local start, current, shown = core.clock(), 0, nil

@@ -12,26 +12,20 @@ wrong number, and values that were summed before are not summed again.
 local core = require "segx.core"
 local csv = require "segx.csv"
 local errors = require "segx.errors"
+local files = require "segx.files"
 local json = require "segx.json"
+local program = require "segx.program"
 local progress = require "segx.progress"
 local results = require "segx.result"
 errors.own()
 
 local run = {}
 
-local function options() return rawget(_G, "segx") and segx.options or {} end
-
-local function read_file(path)
-  local file = io.open(path, "rb")
-  if not file then return nil end
-  local text = file:read "a"
-  file:close()
-  return text
-end
+local options = program.options
 
 --- The manifest of a run folder, or nil.
 function run.manifest(path)
-  local text = read_file(path .. "/manifest.json")
+  local text = files.read(path .. "/manifest.json")
   local m = text and json.decode(text)
   return type(m) == "table" and m or nil
 end
@@ -40,7 +34,7 @@ end
 
 local function script_of()
   local script = rawget(_G, "arg") and arg[0]
-  local text = script and not script:find "^%-" and read_file(script)
+  local text = script and not script:find "^%-" and files.read(script)
   return script, text
 end
 

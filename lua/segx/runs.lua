@@ -3,6 +3,7 @@ runs.lua: run folders read: segx ls, segx show, segx diff. They take no lock and
 ]]
 local csv = require "segx.csv"
 local errors = require "segx.errors"
+local files = require "segx.files"
 local format = require "segx.format"
 local json = require "segx.json"
 local read = require "segx.read"
@@ -15,9 +16,8 @@ local runs = {}
 
 -- Folders below `path` that hold a manifest, itself included.
 local function folders(path)
-  local quoted = "'" .. path:gsub("'", "'\\''") .. "'"
   local list = {}
-  local pipe = io.popen("find -L " .. quoted
+  local pipe = io.popen("find -L " .. files.quote(path)
     .. " -maxdepth 3 -name manifest.json 2>/dev/null | LC_ALL=C sort")
   for line in pipe:lines() do list[#list + 1] = line:match "^(.*)/manifest%.json$" end
   pipe:close()

@@ -38,6 +38,7 @@ local pages = require "segx.pages"
 local tensor = require "segx.tensor"
 local losses = require "segx.losses"
 local metrics = require "segx.metrics"
+local program = require "segx.program"
 local rank = require "segx.rank"
 local refusal = require "segx.refusal"
 local fit = require "segx.fit"
@@ -56,10 +57,7 @@ local sweep = {}
 -- tensor gives it the axes.
 
 local function class_position(names, class, column)
-  for c, n in ipairs(names) do
-    if n == class then return c end
-  end
-  errors.unknown(("want '%s'"):format(column), "class", class, names)
+  return errors.position(("want '%s'"):format(column), "class", class, names)
 end
 
 local function need(v, column, why)
@@ -146,8 +144,7 @@ local dotted = {
     if not known then errors.unknown("sweep", "column", column, grad.column_names) end
   end,
   fit = function(out, self, rest, column)
-    local list = fits.columns(rest, column, self.control ~= nil,
-      function(class) return class_position(self.names, class, column) end, self.names)
+    local list = fits.columns(rest, column, self.control ~= nil, self.names)
     if not list then errors.unknown("sweep", "column", column, fit.known()) end
     for _, c in ipairs(list) do
       out[#out + 1] = {name = c.name, fit = c, tensor = self.traced.value,
@@ -369,11 +366,11 @@ end
 
 -- Where the passes run: device, and with a GPU kernels (how many passes have one) and why_cpu (list by pass that has none).
 local function add_device(self, p, needs)
-  local program = rawget(_G, "segx") and segx.options or {}
-  p.device = self.opts.device or program.device or "cpu"
+  local given = program.options()
+  p.device = self.opts.device or given.device or "cpu"
   if p.device == "cpu" then return end
   p.kernels, p.why_cpu = 0, {}
-  local how = {precision = self.opts.precision or program.precision, mode = self.opts.mode or program.mode}
+  local how = {precision = self.opts.precision or given.precision, mode = self.opts.mode or given.mode}
   for _, k in ipairs(core.kernels(self.dump, needs, how)) do
     if k.text then p.kernels = p.kernels + 1 else table.insert(p.why_cpu, k.why) end
   end
@@ -627,8 +624,7 @@ local function result_of(self, opts)
 end
 
 local function fail_fast(self)
-  local o = rawget(_G, "segx") and segx.options or {}
-  local reason = o.fail_fast and refusal.first(self.refused)
+  local reason = program.options().fail_fast and refusal.first(self.refused)
   if reason then errors.raise("FAILED", reason) end
 end
 

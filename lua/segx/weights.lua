@@ -51,13 +51,6 @@ local function from_entries(entries)
   return t
 end
 
-local function position_of(name, names, what)
-  for c, n in ipairs(names) do
-    if n == name then return c end
-  end
-  errors.unknown(what, "class", name, names)
-end
-
 local function check_entry(v, name, what)
   if tensor.is(v) or type(v) == "number" then return end
   errors.misuse(("%s: the value of '%s' is a %s, not a number"):format(what, tostring(name),
@@ -70,7 +63,7 @@ local function by_name(given, names, what)
   for c = 1, #names do entries[c] = given.default or 1.0 end
   for name, v in pairs(given) do
     check_entry(v, name, what)
-    if name ~= "default" then entries[position_of(name, names, what)] = v end
+    if name ~= "default" then entries[errors.position(what, "class", name, names)] = v end
   end
   return entries
 end

@@ -9,6 +9,7 @@ sampling the dump included, ours.
 ]]
 local core = require "segx.core"
 local fitter = require "segx.fitter"
+local fits = require "segx.fits"
 local json = require "segx.json"
 local L, A = segx.loss, segx.axis
 
@@ -54,14 +55,14 @@ local cases = {
   {"focal", "100 gammas of focal", L.focal {gamma = gamma}},
   {"dice_focal", "100 mixes of Dice and focal", mix * L.focal {} + (1 - mix) * L.dice {}},
 }
-local places = {}
-for k = 1, 100 do places[k] = {k} end
+local numbers = {}
+for k = 1, 100 do numbers[k] = k end
 
 for _, case in ipairs(cases) do
   local d <close> = segx.open(arg[1])
   local f = fitter.new(d, {pixels = 10000000})
   local start = core.clock()
-  local fitted = f:fit(case[3], places, 0, nil, function() end)
+  local fitted = f:fit(fits.source(d, case[3]), numbers, 0, nil, function() end)
   local ours, evaluations, open = core.clock() - start, 0, 0
   for _, q in ipairs(fitted) do
     evaluations = evaluations + q.evaluations
