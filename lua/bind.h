@@ -67,6 +67,16 @@ static inline sx_id sxl_made(lua_State *L, sx_id id, const sx_error *er)
     return id;
 }
 
+/* One more (by = 1) or less (-1) evaluation under way, which reads d; NULL: no dump. */
+static inline void sxl_under_way(sxl_session *s, sxl_dump *d, int by)
+{
+    s->running += by;
+    if (d) d->busy += by;
+}
+
+/* Pushes a list of numbers. */
+void sxl_push_numbers(lua_State *L, const double *v, size_t n);
+
 /* Pushes a userdata that holds one pointer and releases it with `release`; the pointer starts as
  * NULL. */
 typedef void (*sxl_release)(void *p);

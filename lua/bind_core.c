@@ -215,6 +215,15 @@ sxl_box *sxl_push_box(lua_State *L, sxl_release release)
     return b;
 }
 
+void sxl_push_numbers(lua_State *L, const double *v, size_t n)
+{
+    lua_createtable(L, (int)n, 0);
+    for (size_t i = 0; i < n; i++) {
+        lua_pushnumber(L, v[i]);
+        lua_rawseti(L, -2, (lua_Integer)i + 1);
+    }
+}
+
 void *sxl_push_scratch(lua_State *L, size_t count, size_t size)
 {
     if (size && count > SIZE_MAX / 2 / size) luaL_error(L, "not enough memory");

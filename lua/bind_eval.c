@@ -39,10 +39,7 @@ static void job_end(job *j)
     sx_result_free(j->res);
     sx_plan_free(j->plan);
     sx_dump_close(j->own);
-    if (j->counted) {
-        j->s->running--;
-        if (j->d) j->d->busy--;
-    }
+    if (j->counted) sxl_under_way(j->s, j->d, -1);
     j->res = NULL;
     j->plan = NULL;
     j->own = NULL;
@@ -431,8 +428,7 @@ static job *start_job(lua_State *L, const char *who, settings *o, output **out, 
 
 static void count_in(job *j)
 {
-    j->s->running++;
-    if (j->d) j->d->busy++;
+    sxl_under_way(j->s, j->d, 1);
     j->counted = true;
 }
 
@@ -796,12 +792,7 @@ static int grid_row(lua_State *L)
     uint64_t row = (uint64_t)sxl_integer(L, 3, "row", 1, (int64_t)info->rows) - 1;
     if (sx_grid_page(g->g, sx_grid_find(g->g, row), &er)) sxl_raise(L, &er);
     const sx_array *a = page_output(L, g, &len);
-    const double *v = a->v + g->at[row - info->first] * len;
-    lua_createtable(L, (int)len, 0);
-    for (size_t i = 0; i < len; i++) {
-        lua_pushnumber(L, v[i]);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
+    sxl_push_numbers(L, a->v + g->at[row - info->first] * len, len);
     return 1;
 }
 

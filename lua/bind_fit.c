@@ -96,11 +96,9 @@ static int core_pixels(lua_State *L)
     s.taken = sxl_push_scratch(L, s.n, sizeof *s.taken);
     s.valid = sxl_push_scratch(L, s.n, sizeof *s.valid);
     sxl_session *session = sxl_get_session(L);
-    session->running++;
-    d->busy++;
+    sxl_under_way(session, d, 1);
     sx_err e = sx_sample_fill(d->d, &s, run.pool, &er);   /* calls no Lua */
-    d->busy--;
-    session->running--;
+    sxl_under_way(session, d, -1);
     if (e) sxl_raise(L, &er);
     push_sample(L, d, &s, anchor);
     push_counts(L, s.taken, s.n);
@@ -155,11 +153,7 @@ static void push_fitted(lua_State *L, const sx_fitted *f, size_t classes)
     lua_setfield(L, -2, "evaluations");
     lua_pushstring(L, states[f->state]);
     lua_setfield(L, -2, "state");
-    lua_createtable(L, (int)classes, 0);
-    for (size_t c = 0; c < classes; c++) {
-        lua_pushnumber(L, f->b[c]);
-        lua_rawseti(L, -2, (lua_Integer)c + 1);
-    }
+    sxl_push_numbers(L, f->b, classes);
     lua_setfield(L, -2, "b");
 }
 
@@ -242,9 +236,9 @@ static int core_fit(lua_State *L)
     o.progress_arg = &w;
     sxl_box *box = sxl_push_box(L, free_block);
     sx_fitted *fitted = NULL;
-    s->running++;
+    sxl_under_way(s, NULL, 1);
     sx_err e = sx_fit(&o, stage, n, &fitted, &er);
-    s->running--;
+    sxl_under_way(s, NULL, -1);
     box->p = fitted;
     if (w.failed) {
         lua_pushvalue(L, w.failure);
@@ -328,11 +322,9 @@ static int core_score(lua_State *L)
     luaL_setmetatable(L, SCORES);
     s.counts = out->counts;
     sxl_session *session = sxl_get_session(L);
-    session->running++;
-    d->busy++;
+    sxl_under_way(session, d, 1);
     sx_err e = sx_score_run(d->d, &s, run.pool, &er);   /* calls no Lua */
-    d->busy--;
-    session->running--;
+    sxl_under_way(session, d, -1);
     if (e) sxl_raise(L, &er);
     return 1;
 }
@@ -395,15 +387,6 @@ static int scores_interval(lua_State *L)
     return 3;
 }
 
-static void push_numbers(lua_State *L, const double *v, size_t n)
-{
-    lua_createtable(L, (int)n, 0);
-    for (size_t i = 0; i < n; i++) {
-        lua_pushnumber(L, v[i]);
-        lua_rawseti(L, -2, (lua_Integer)i + 1);
-    }
-}
-
 /* s:ranks{metric =, class =, first = n, groups = ...} -> lists lo, hi: which rank each of the first n configurations has among them. */
 static int scores_ranks(lua_State *L)
 {
@@ -415,8 +398,8 @@ static int scores_ranks(lua_State *L)
     if (sxl_field(L, 1, "first")) n = (size_t)sxl_integer(L, -1, "first", 1, (int64_t)n);
     double *lo = sxl_push_scratch(L, n, sizeof *lo), *hi = sxl_push_scratch(L, n, sizeof *hi);
     if (sx_overlap_ranks(&o, n, &b, lo, hi, &er)) sxl_raise(L, &er);
-    push_numbers(L, lo, n);
-    push_numbers(L, hi, n);
+    sxl_push_numbers(L, lo, n);
+    sxl_push_numbers(L, hi, n);
     return 2;
 }
 
@@ -462,7 +445,7 @@ static int core_tune(lua_State *L)
         lua_pop(L, 1);
     }
     if (sx_tune(d->d, metric, b, &before, &after, &er)) sxl_raise(L, &er);
-    push_numbers(L, b, C);
+    sxl_push_numbers(L, b, C);
     lua_pushnumber(L, before);
     lua_pushnumber(L, after);
     return 3;

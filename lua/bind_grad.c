@@ -172,11 +172,9 @@ static int core_write_planes(lua_State *L)
     writer->p = w;
     run.emit = emit;
     run.emit_arg = w;
-    s->running++;
-    d->busy++;
+    sxl_under_way(s, d, 1);
     sx_err e = sx_plan_run(p, &run, &r, &er);   /* calls no Lua */
-    d->busy--;
-    s->running--;
+    sxl_under_way(s, d, -1);
     result->p = r;
     if (e) {
         sxl_box_clear(writer);
