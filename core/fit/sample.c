@@ -4,18 +4,17 @@
 #include <math.h>
 
 #include "cpu/math.h"
+#include "fit/visit.h"
 #include "stats/bootstrap.h"
 
-#define WAVE_BYTES ((size_t)64 << 20)
 #define LEAST 1e-12               /* of a probability, as in passes */
 
 typedef struct work {
     sx_dump *d;
     const sx_sample *s;
-    sx_wave own;
-    const sx_image *image;        /* of the wave */
-    size_t first;                 /* its first image */
-    const size_t *want, *to;      /* numbers in s->image of the wanted images of the wave */
+    sx_pool *pool;
+    const sx_wave *wave;
+    size_t from;                  /* number in s->image of the first wanted image of the wave */
 } work;
 
 static double number(const void *x, sx_dtype type, size_t i)
@@ -89,8 +88,8 @@ static sx_err sample_image(void *arg, size_t i, int worker, sx_error *er)
 {
     const work *w = arg;
     const sx_sample *s = w->s;
-    const size_t n = w->want[i], index = s->image[n], C = sx_dump_get_info(w->d)->classes;
-    const sx_image *im = &w->image[index - w->first];
+    const size_t n = w->from + i, index = s->image[n], C = sx_dump_get_info(w->d)->classes;
+    const sx_image *im = &w->wave->image[index - w->wave->first];
     uint64_t valid = 0, rank = 0;
     size_t c;
     (void)worker;
@@ -123,36 +122,18 @@ static sx_err sample_image(void *arg, size_t i, int worker, sx_error *er)
     return SX_EOK;
 }
 
-static sx_err decode(void *arg, size_t i, int worker, sx_error *er)
+static sx_err sample_wave(void *arg, const sx_wave *wave, size_t from, size_t to, sx_error *er)
 {
     work *w = arg;
-    return sx_dump_decode(w->d, &w->own, i, worker, er);
+    w->wave = wave;
+    w->from = from;
+    return sx_pool_for(w->pool, to - from, sample_image, w, er);
 }
 
 sx_err sx_sample_fill(sx_dump *d, const sx_sample *s, sx_pool *pool, sx_error *er)
 {
     const sx_dump_info *info = sx_dump_get_info(d);
     const uint32_t fields = s->field && info->n_fields ? (uint32_t)((1ull << info->n_fields) - 1) : 0;
-    size_t *want = sx_malloc((s->n + 1) * sizeof *want), done = 0;
-    work w = {.d = d, .s = s, .want = want};
-    sx_err e = want ? SX_EOK : sx_nomem(er);
-    while (!e && done < s->n) {
-        size_t n = 0;
-        w.first = s->image[done];
-        const sx_wave *kept = sx_dump_kept(d, w.first, fields);
-        if (!kept) {
-            const size_t count = sx_dump_wave_size(d, w.first, WAVE_BYTES);
-            e = sx_dump_prepare(d, w.first, count, fields, &w.own, er);
-            if (!e) e = sx_pool_for(pool, w.own.tasks, decode, &w, er);
-            kept = &w.own;
-        }
-        if (e) break;
-        w.first = kept->first;
-        w.image = kept->image;
-        while (done < s->n && s->image[done] < kept->first + kept->count) want[n++] = done++;
-        e = sx_pool_for(pool, n, sample_image, &w, er);
-    }
-    sx_wave_free(&w.own);
-    sx_free(want);
-    return e;
+    work w = {.d = d, .s = s, .pool = pool};
+    return sx_visit(d, s->image, s->n, fields, pool, sample_wave, &w, er);
 }

@@ -6,8 +6,8 @@
 #include <string.h>
 
 #include "cpu/kernels.h"
+#include "fit/visit.h"
 
-#define WAVE_BYTES ((size_t)64 << 20)
 #define BLOCK ((size_t)1 << 15)
 
 typedef struct task {
@@ -19,9 +19,8 @@ typedef struct work {
     const sx_score *s;
     const sx_kernels *k;
     const char *theta;            /* in the arithmetic's type */
-    sx_wave own;
-    const sx_image *image;
-    size_t first;
+    sx_pool *pool;
+    const sx_wave *wave;
     task *task;
     size_t n_task, cap;
     char **scratch;               /* per worker: a plane, labels, predictions, counts */
@@ -41,7 +40,7 @@ static sx_err stage(const work *w, const task *t, size_t at, size_t n, char *pla
 {
     const sx_dump_info *info = sx_dump_get_info(w->d);
     const size_t C = info->classes, index = w->s->image[t->number], rows = (n + SX_LANES - 1) / SX_LANES * SX_LANES;
-    const sx_image *im = &w->image[index - w->first];
+    const sx_image *im = &w->wave->image[index - w->wave->first];
     const size_t skip = info->activation == SX_SIGMOID1, es = w->k->size;
     const sx_src src = {.x = (const char *)im->logits + at * im->p_stride * sx_dtype_size(info->logits_type), .type = info->logits_type,
                         .c_stride = im->c_stride, .p_stride = im->p_stride, .n_px = n, .channels = C - skip};
@@ -101,20 +100,12 @@ static sx_err block(void *arg, size_t i, int worker, sx_error *er)
     return SX_EOK;
 }
 
-static sx_err decode(void *arg, size_t i, int worker, sx_error *er)
-{
-    work *w = arg;
-    return sx_dump_decode(w->d, &w->own, i, worker, er);
-}
-
-/* Blocks of the wanted images of the wave, from number *done on. */
-static sx_err plan(work *w, const sx_wave *wave, size_t *done, sx_error *er)
+/* Blocks of the wanted images of a wave. */
+static sx_err plan(work *w, size_t from, size_t to, sx_error *er)
 {
     w->n_task = 0;
-    w->first = wave->first;
-    w->image = wave->image;
-    for (; *done < w->s->n && w->s->image[*done] < wave->first + wave->count; ++*done) {
-        const size_t px = w->image[w->s->image[*done] - w->first].n_px;
+    for (size_t n = from; n < to; n++) {
+        const size_t px = w->wave->image[w->s->image[n] - w->wave->first].n_px;
         for (size_t at = 0; at < px; at += BLOCK) {
             if (w->n_task == w->cap) {
                 const size_t cap = w->cap ? 2 * w->cap : 64;
@@ -123,20 +114,27 @@ static sx_err plan(work *w, const sx_wave *wave, size_t *done, sx_error *er)
                 w->task = grown;
                 w->cap = cap;
             }
-            w->task[w->n_task++] = (task){*done, at, px - at < BLOCK ? px - at : BLOCK};
+            w->task[w->n_task++] = (task){n, at, px - at < BLOCK ? px - at : BLOCK};
         }
     }
     return SX_EOK;
+}
+
+static sx_err score_wave(void *arg, const sx_wave *wave, size_t from, size_t to, sx_error *er)
+{
+    work *w = arg;
+    w->wave = wave;
+    sx_err e = plan(w, from, to, er);
+    return e ? e : sx_pool_for(w->pool, w->n_task, block, w, er);
 }
 
 sx_err sx_score_run(sx_dump *d, const sx_score *s, sx_pool *pool, sx_error *er)
 {
     const size_t C = sx_dump_get_info(d)->classes, n_theta = s->folds * s->count * (1 + C);
     const size_t threads = (size_t)sx_pool_threads(pool);
-    work w = {.d = d, .s = s, .k = sx_kernels_get(s->isa, s->use_double)};
+    work w = {.d = d, .s = s, .pool = pool, .k = sx_kernels_get(s->isa, s->use_double)};
     char *theta = sx_malloc_aligned((n_theta + 1) * w.k->size);
     sx_err e = SX_EOK;
-    size_t done = 0;
     if (pthread_mutex_init(&w.lock, NULL)) {
         sx_free(theta);
         return sx_nomem(er);
@@ -150,17 +148,7 @@ sx_err sx_score_run(sx_dump *d, const sx_score *s, sx_pool *pool, sx_error *er)
         w.theta = theta;
         memset(s->counts, 0, s->count * s->n * SX_COUNTS * C * sizeof *s->counts);
     }
-    while (!e && done < s->n) {
-        const sx_wave *wave = sx_dump_kept(d, s->image[done], 0);
-        if (!wave) {
-            e = sx_dump_prepare(d, s->image[done], sx_dump_wave_size(d, s->image[done], WAVE_BYTES), 0, &w.own, er);
-            if (!e) e = sx_pool_for(pool, w.own.tasks, decode, &w, er);
-            wave = &w.own;
-        }
-        if (!e) e = plan(&w, wave, &done, er);
-        if (!e) e = sx_pool_for(pool, w.n_task, block, &w, er);
-    }
-    sx_wave_free(&w.own);
+    if (!e) e = sx_visit(d, s->image, s->n, 0, pool, score_wave, &w, er);
     for (size_t i = 0; w.scratch && i < threads; i++) sx_free(w.scratch[i]);
     sx_free(w.scratch);
     sx_free(w.task);
