@@ -196,6 +196,13 @@ local function wanted_tensors(columns)
   return list, place
 end
 
+local function only_fits(columns)
+  for _, c in ipairs(columns) do
+    if not c.fit then return false end
+  end
+  return true
+end
+
 -- The sweep axes of these tensors, in the engine's order: list of {name, count, labels, params}.
 local function collect_axes(list)
   local total
@@ -276,6 +283,7 @@ function sweep.sweep(o)
   for _, column in ipairs(want) do add_column(self.columns, self, column) end
   self.tensors, self.place = wanted_tensors(self.columns)
   self.axes = collect_axes(self.tensors)
+  if only_fits(self.columns) then self.tensors = {} end      -- which take their own way through the dump
   check_names(self.axes)
   self.refused = refused_in(self)
   for _, c in ipairs(self.columns) do
@@ -418,7 +426,7 @@ Plan.__tostring = function(p)
     #sizes > 0 and " = " .. table.concat(sizes, " x ") or "", p.columns)}
   local function add(line, ...) lines[#lines + 1] = line:format(...) end
   if p.refused > 0 then add("refused: %s (row.reason says why)", format.count(p.refused)) end
-  if p.folder then
+  if p.folder and p.folder.cells > 0 then
     local begun = p.folder.begun > 0
       and (", and %d of %d images of the next pass"):format(p.folder.begun, p.images) or ""
     add("found %s of %s cells in %s%s", format.count(p.folder.found), format.count(p.folder.cells), p.out,
@@ -441,7 +449,7 @@ Plan.__tostring = function(p)
     add("%s of that go to the intervals in results.csv (intervals = false leaves them out)",
       format.about(p.interval_seconds))
   end
-  if #p.axes > 0 then
+  if #p.axes > 0 and #p.engine.per_output > 0 then
     add("inside the pass: %s", #p.pass > 0 and table.concat(p.pass, ", ") or "nothing")
     add("free (arithmetic on kept sums): %s", #p.free > 0 and table.concat(p.free, ", ") or "nothing")
   end
@@ -581,9 +589,9 @@ local function result_of(self, opts)
   local n_axes = #columns
   local lists, streamed = pages.columns {
     rows = count, columns = #self.columns, pages = grid and select(2, grid:size()) or 1,
-    find = function(r) return grid:find(r) end,
+    find = function(r) return grid and grid:find(r) or 1 end,
     load = function(k)
-      local page, n = {first = 1}, 1
+      local page, n = {first = 1}, count
       if grid then page.first, n = grid:page(k) end
       for c, column in ipairs(self.columns) do page[c] = fill(self, grid, column, n, page.first) end
       for r = 1, #self.refused > 0 and n or 0 do

@@ -278,6 +278,17 @@ test "searches forecast, too" (function()
   end
 end)
 
+test "a sweep of fits alone takes no further pass; the rows are the same" (function()
+  local function sweep(want)
+    return segx.sweep {dump = random, loss = L.focal {gamma = A.grid("gamma", {0, -1, 2})}, want = want, fit = {pixels = 1000}}
+  end
+  local alone, both = sweep {"fit.miou", "fit.gain"}, sweep {"value", "fit.miou", "fit.gain"}
+  local a, b = alone:run(), both:run()
+  eq({a.stats.passes, b.stats.passes}, {0, 1})
+  for _, name in ipairs {"gamma", "fit.miou", "fit.miou.lo", "fit.gain", "fit.gain.hi"} do eq(a:column(name), b:column(name)) end
+  ok(not tostring(alone:plan()):find "inside the pass" and tostring(both:plan()):find "inside the pass: gamma")
+end)
+
 test "gains and IoU of every class" (function()
   local r = segx.fit {dump = known, control = L.ce {}, loss = {L.dice {}}, want = {"fit.gains", "fit.ious"}, intervals = false}
   eq(r:names(), {"name", "fit.gain.sky", "fit.gain.road", "fit.gain.pole", "fit.iou.sky", "fit.iou.sky-control",
