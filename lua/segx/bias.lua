@@ -29,7 +29,7 @@ local function nothing() end
 -- Biases that are best for the mean IoU itself, on the samples of a fold, coarse ones first.
 local function tuned_on(fitting, f)
   local theta
-  for _, sample in ipairs(fitting:sample(f).stages) do theta = core.tune(sample, "iou", theta) end
+  for _, sample in ipairs(fitting:samples_of(f)) do theta = core.tune(sample, "iou", theta) end
   table.insert(theta, 1, 1.0)
   return theta
 end
@@ -66,8 +66,7 @@ function bias.new(table_of_fits, loss, k, control_k, options)
   for i, entry in ipairs(list) do
     local e = {name = entry[1], theta = entry[2], miou = miou[i], gain = miou[i] - miou[1]}
     if options and i > 1 then
-      _, e.lo, e.hi = scores:interval {metric = "iou", k = i, minus = 1, groups = fitting.groups,
-        resamples = options.resamples, seed = options.seed, level = options.level}
+      _, e.lo, e.hi = scores:interval(fitting:interval(options, {metric = "iou", k = i, minus = 1}))
     end
     self[i] = e
   end

@@ -51,11 +51,8 @@ end
 
 --- A table of fits; nothing is read or fitted before :run(). losses: a list, control: one or nil.
 function fits.new(fitting, losses, control)
-  local self = setmetatable({fitter = fitting, names = fitting.names, losses = {}, count = 0}, Fits)
-  for i, loss in ipairs(losses) do
-    self.losses[i] = fits.source(fitting.dump, loss)
-    self.count = self.count + #self.losses[i].places
-  end
+  local self = setmetatable({fitter = fitting, names = fitting.names, losses = {}}, Fits)
+  for i, loss in ipairs(losses) do self.losses[i] = fits.source(fitting.dump, loss) end
   self.control = control and fits.source(fitting.dump, control)
   return self
 end
@@ -238,20 +235,17 @@ function Fits:list(c, rows, options)
   end
   local column = {name = c.name, values = pages.list(rows.count, value)}
   if not options then return column end
-  local boot = {metric = c.metric, class = c.class, groups = self.fitter.groups, resamples = options.resamples,
-    seed = options.seed, level = options.level}
   local lowest, highest
   column.lo, column.hi, column.note = rank.ends {count = rows.count, values = column.values,
     noted = c.minus ~= nil, interval = function(r)
       if ranks then
         if not lowest then
-          boot.first = self.ranked
-          lowest, highest = self.scores:ranks(boot)
+          lowest, highest = self.scores:ranks(self.fitter:interval(options, {metric = c.metric, first = self.ranked}))
         end
         return lowest[own(r)], highest[own(r)]
       end
-      boot.k, boot.minus = own(r), other(r)
-      local _, lo, hi = self.scores:interval(boot)
+      local _, lo, hi = self.scores:interval(self.fitter:interval(options,
+        {metric = c.metric, class = c.class, k = own(r), minus = other(r)}))
       return lo, hi
     end}
   return column

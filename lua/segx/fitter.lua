@@ -16,10 +16,6 @@ local fitter = {}
 local Fitter = {__name = "segx.Fitter"}
 Fitter.__index = Fitter
 
---- Options of fits, with their defaults.
-fitter.options = {"folds", "pixels", "seed", "groups", "part", "l2", "iterations", "precision", "threads",
-  "mem"}
-
 local function integer(o, name, default, least)
   local v = o[name]
   if v == nil then return default end
@@ -130,7 +126,6 @@ function fitter.new(d, o)
   end
   self.run = {precision = o.precision or program.options().precision or "single", threads = o.threads, mem = o.mem}
   self.images = images_of(d, o.part)
-  self.part = o.part
   self.groups = groups_of(d, self.images, o.groups)
   self.fold, self.units = deal(#self.images, self.groups, self.folds, self.seed)
   return self
@@ -142,27 +137,27 @@ end
 -- and all: 1.4 times as fast.)
 local COARSER, COARSEST, STAGES = 4, 10000, 4
 
---- Samples of the pictures outside of fold f, or (0) of all: {stages = dumps in memory, coarse ones first,
---- pixels, images}. Those of one fold are kept at a time.
-function Fitter:sample(f)
+--- Samples of the pictures outside of fold f, or (0) of all: a list of dumps in memory, coarse ones first. Those of one fold
+--- are kept at a time.
+function Fitter:samples_of(f)
   if self.sampled == f then return self.samples end
-  self.samples = nil
-  local images, list = {}, {}
+  self.samples, self.sampled = nil, nil
+  local images, left = {}, 0
   for k, i in ipairs(self.images) do
     if self.fold[k] ~= f then images[#images + 1] = i end
   end
   local own = {pixels = self.pixels, seed = self.seed, images = images}
   for k, v in pairs(self.run) do own[k] = v end
   local sample, taken = core.pixels(self.dump, own)
-  local most = 0
-  for _, n in ipairs(taken) do most = most + n end
-  list[1], own.images, own.pixels = sample, nil, most // COARSER
+  for _, n in ipairs(taken) do left = left + n end
+  local list = {sample}
+  own.images, own.pixels = nil, left // COARSER
   while #list < STAGES and own.pixels >= COARSEST do
     table.insert(list, 1, (core.pixels(list[1], own)))
     own.pixels = own.pixels // COARSER
   end
-  self.samples, self.sampled = {stages = list, pixels = most, images = #images}, f
-  return self.samples
+  self.samples, self.sampled = list, f
+  return list
 end
 
 -- -- Configurations -------------------------------------------------------------------------------
@@ -177,7 +172,7 @@ end
 -- The loss on the samples of the pictures outside of fold f.
 local function stages_of(self, loss, f)
   local stages = {}
-  local samples = self:sample(f).stages
+  local samples = self:samples_of(f)
   for s, sample in ipairs(samples) do
     local ok, traced = pcall(loss.trace, loss, sample, nil, true)
     if not ok then
@@ -281,10 +276,10 @@ function Fitter:score(theta)
     precision = self.run.precision, threads = self.run.threads, mem = self.run.mem})
 end
 
---- Options of intervals over the pictures.
-function Fitter:intervals(o)
-  local own = {groups = self.groups}
-  for k, v in pairs(o) do own[k] = v end
+--- What core.Scores wants for an interval over the pictures. options: of rank.options; what: metric, class, k, minus.
+function Fitter:interval(options, what)
+  local own = {groups = self.groups, resamples = options.resamples, seed = options.seed, level = options.level}
+  for k, v in pairs(what) do own[k] = v end
   return own
 end
 

@@ -5,7 +5,7 @@ if os.getenv "SEGX_REF" then T.skip "the reference has no kernels" end
 local segx = require "segx"
 local core = require "segx.core"
 local test, ok = T.test, T.ok
-local L, A, W = segx.loss, segx.axis, segx.weights
+local L, A = segx.loss, segx.axis
 
 if (os.getenv "SEGX_SANITIZE" or "") ~= "" or (os.getenv "SEGX_COMPILER" or "GNU") ~= "GNU" then
   return test "kernels under NVRTC" (function() T.skip "once, in the release build, is enough" end)
