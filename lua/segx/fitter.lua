@@ -28,11 +28,11 @@ end
 -- -- Pictures and folds ---------------------------------------------------------------------------
 
 -- Values of a further data set with one value per picture, by its name.
-local function per_image(d, name, what)
+local function per_image(d, name, hint)
   local list = d:per_image(name)
   if not list then
     errors.raise("data", ("%s: no data set /%s with one value per picture"):format(d:info().path, name),
-      ("%s may also be given as a list of %d values"):format(what, #d))
+      hint)
   end
   return list
 end
@@ -49,7 +49,7 @@ local function images_of(d, part)
   for name in pairs(part) do names[#names + 1] = name end
   table.sort(names)
   for _, name in ipairs(names) do
-    local values, kept = per_image(d, name, "part"), {}
+    local values, kept = per_image(d, name, "part = {split = 1}: the pictures whose /split is 1"), {}
     for _, i in ipairs(list) do
       if values[i] == part[name] then kept[#kept + 1] = i end
     end
@@ -67,7 +67,7 @@ local function groups_of(d, images, groups)
     groups = d:per_image "group"
     if not groups then return nil end
   elseif type(groups) == "string" then
-    groups = per_image(d, groups, "groups")
+    groups = per_image(d, groups, ("groups may also be given as a list of %d values"):format(#d))
   elseif type(groups) ~= "table" or #groups ~= #d then
     errors.misuse(("fit: groups is the name of a data set or a list of %d names, one per picture"):format(#d))
   end

@@ -124,13 +124,17 @@ end
 
 local Row = {__name = "segx.Row"}
 
+local function no_bias()
+  errors.misuse("bias: these rows have no fits", 'segx.fit{...}, or want = {"fit.miou"} in the sweep')
+end
+
 -- What a row has is looked up when asked for. Its loss is one configuration, no axes left.
 Row.__index = function(row, key)
   local own = rawget(row, Row)
   local r = own.result
   if r.by_name[key] then return r.by_name[key][own.index] end
   if key == "reason" then return r.reasons and r.reasons[own.index] end
-  if key == "bias" then return r.biases and r.biases[own.index] end
+  if key == "bias" then return r.biases and r.biases[own.index] or no_bias end
   if key ~= "loss" then return nil end
   if r.losses then return r.losses[own.index] end
   if not r.loss then return nil end

@@ -86,3 +86,20 @@ line("focal and gradient", focal, 5, "focal+grad")
 line("Dice and gradient", dice, 5, "dice+grad")
 line("Dice + focal and gradient", 0.5 * focal + 0.5 * dice, 5, "dice_focal+grad")
 print(("100 settings against one: %.2fx (quarter gammas), %.2fx (any)"):format(q / one, a / one))
+
+-- Who gets the gradient, of one gamma and of many: least of five sweeps.
+local function shares(gamma)
+  local least = math.huge
+  for _ = 1, 5 do
+    local sweep = segx.sweep {dump = d, loss = L.focal {gamma = gamma}, want = {"grad.share"}}
+    local start = core.clock()
+    sweep:run()
+    least = math.min(least, core.clock() - start)
+  end
+  return least
+end
+if (arg[3] or "float32") == "float32" then
+  local single = shares(A.grid("gamma_1", {2.2}))
+  print(("grad.share against one gamma: %.2fx (33 quarter gammas), %.2fx (100 gammas)"):format(
+    shares(A.lin("gamma_33", 0, 8, 33)) / single, shares(A.lin("gamma_100", 0.05, 5.05, 100)) / single))
+end

@@ -26,34 +26,9 @@ local function world_error(code, message, hint)
   error(setmetatable({code = code, message = message, hint = hint}, Error), 0)
 end
 
--- -- Arithmetic that keeps small numbers ----------------------------------------------------------
-
-local function log1p(x)
-  local u = 1 + x
-  if u == 1 or u == huge then return x end
-  return math.log(u) * x / (u - 1)
-end
-
-local function expm1(x)
-  local u = math.exp(x)
-  if u == 1 then return x end
-  if u - 1 == -1 or u == huge then return u - 1 end
-  return (u - 1) * x / math.log(u)
-end
-
-local function sigmoid(x)
-  if x >= 0 then return 1 / (1 + math.exp(-x)) end
-  local e = math.exp(x)
-  return e / (1 + e)
-end
-
-local function softplus(x) return math.max(x, 0) + log1p(math.exp(-math.abs(x))) end
-
-local function tanh(x)
-  local e = expm1(-2 * math.abs(x))
-  local t = -e / (2 + e)
-  return x < 0 and -t or t
-end
+local arithmetic = require "ref_math"
+local log1p, expm1, sigmoid, softplus, tanh = arithmetic.log1p, arithmetic.expm1, arithmetic.sigmoid, arithmetic.softplus,
+  arithmetic.tanh
 
 local function truth(b) return b and 1 or 0 end
 
