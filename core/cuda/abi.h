@@ -29,7 +29,7 @@ typedef struct sx_pw {
 enum {
     SX_PIECE_LOGITS,         /* [channels][stride] in the dump's type */
     SX_PIECE_STRIDE,
-    SX_PIECE_LOC,            /* [stride] bytes: place of the pixel's label in its tile's list */
+    SX_PIECE_LOC,            /* [stride] bytes: labels; from 256 classes on their places in their tile's list */
     SX_PIECE_HEAD,           /* [tiles] of two 32-bit numbers: where the tile's list begins in the table, its length */
     SX_PIECE_TABLE,          /* 32-bit labels; C: pixels that do not count */
     SX_PIECE_FIELDS
@@ -45,7 +45,7 @@ typedef struct sx_gpu_args {
     unsigned long long piece, task;          /* tables */
     unsigned long long imports, powers;      /* [sets][import_len] numbers, [sets][power_len] sx_pw */
     unsigned long long part, cell, map;      /* [task][tile][rec]; [task][rec] doubles; [task][map_rec][SX_CUDA_BLOCK] */
-    unsigned long long n_task, import_len, power_len, rec, map_rec, classes;
+    unsigned long long n_task, import_len, power_len, rec, map_rec;
     unsigned par[SX_PAR];                    /* numbers that the text calls by name: counts of axes, offsets (emit.h) */
 } sx_gpu_args;
 

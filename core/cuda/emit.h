@@ -2,9 +2,9 @@
  * emit.h: prints the pixel part of a pass as CUDA C that is also C (kernel.h), from the nodes of the graph and the rows of
  * ops.def.
  *
- * The text depends on the structure of the expressions, on whether there are two classes or more, and on the types; not on
- * parameters, the number of classes, sizes of sweep axes or images: those stand in `par`, an array of numbers among the
- * arguments of every launch, and in the imports. So a sweep compiles once, and so does the same loss on another dump.
+ * The text depends on the structure of the expressions, the number of classes and the types; not on parameters, sizes of sweep
+ * axes or images: those stand in `par`, an array of numbers among the arguments of every launch, and in the imports. So a sweep
+ * compiles once, and so does the same loss on another dump of as many classes.
  */
 #ifndef SX_CUDA_EMIT_H
 #define SX_CUDA_EMIT_H

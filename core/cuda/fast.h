@@ -8,8 +8,6 @@
  */
 #if SX_FAST
 
-#define SX_G 8            /* classes that are loaded before the first is used */
-
 SX_M float sx_ex2(float x)
 {
 #if defined(__CUDACC_RTC__)
@@ -56,7 +54,5 @@ SX_M float sx_fast_log1p(float z)
 #define F_EXP(x) sx_fast_exp(x)
 #define F_LOG1P_POS(x) sx_fast_log1p(x)
 
-#else
-#define SX_G 4            /* S is added in four partial sums, class mod 4 */
 #endif
 

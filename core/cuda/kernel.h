@@ -6,9 +6,10 @@
  * for each other. On the host a phase is a loop over the threads, so that the same text runs there, one thread after the
  * other. What a thread carries from one phase to the next is a SX_LOCAL. No shuffles, no atomics.
  *
- * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread. The printed text defines
- * before this one SX_DOUBLE, SX_FAST, SX_LOGIT (16, 32 or 64: bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES
- * (what they are), SX_TWO (two classes), SX_ROWS (rows of pixels that are summed at once), SX_FIELDS (fields that it reads).
+ * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; SX_UNIT chunks of a task, one
+ * after the other, so that addresses are computed once. The printed text defines before this one SX_DOUBLE, SX_FAST, SX_LOGIT
+ * (16, 32 or 64: bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES (what they are), SX_CLASSES, SX_ROWS (rows of
+ * pixels that are summed at once), SX_FIELDS (fields that it reads).
  */
 
 /* -- Vocabulary --------------------------------------------------------------------------------- */
@@ -61,12 +62,18 @@
 #define SX_EACH(v) SX_UNROLL for (int v = 0; v < SX_V; v++)
 #define SX_CHUNK (SX_CUDA_THREADS * SX_V)
 #define SX_TILES (SX_CHUNK / SX_CUDA_TILE)
-#define SX_PER_TASK (SX_CUDA_BLOCK / SX_CHUNK)
+#define SX_UNIT 4
+#define SX_UNITS (SX_CUDA_BLOCK / SX_CHUNK / SX_UNIT)   /* of a task */
+#define SX_BYTE_LABELS (SX_CLASSES < 256)               /* else a byte is the label's place in its tile's list */
 /* Rows of values in shared memory: 16 more places per tile keep neighbouring tiles out of each other's banks. */
 #define SX_TILE_ROW (SX_CUDA_TILE + 16)
 #define SX_ROW (SX_TILES * SX_TILE_ROW)
 #define SX_LANE_ROW 17
 #define SX_LABELS 4       /* labels of a tile that are summed at once */
+/* Rows that hold one number per thread; as many of them as fit into the room of SX_ROWS. */
+#define SX_TILE_BRIEF (SX_CUDA_TILE / SX_V)
+#define SX_ROW_BRIEF (SX_TILES * SX_TILE_BRIEF)
+#define SX_ROWS_MOST (SX_ROWS * SX_V)
 
 /* -- Loading ------------------------------------------------------------------------------------ */
 
@@ -141,6 +148,7 @@ SX_DEVICE T sx_load1(const sx_logit *p)
 /* -- A chunk ------------------------------------------------------------------------------------ */
 
 typedef struct sx_chunk {
+    int left;                    /* pixels of the unit from the chunk's first on */
     const sx_logit *logits;      /* channel 0 of the chunk's first pixel */
     sx_u64 stride;               /* between channels */
     const unsigned char *loc;
@@ -154,14 +162,16 @@ typedef struct sx_chunk {
     T *map;                      /* the chunk's first pixel in row 0 of the task's mapped values */
 } sx_chunk;
 
-/* Chunk number n of the launch; false when the image ends before it. */
-SX_DEVICE int sx_chunk_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
+/* First chunk of unit n of the launch; none left when the image ends before it. */
+SX_DEVICE void sx_unit_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
 {
-    const sx_u64 t = n / SX_PER_TASK, at = n % SX_PER_TASK * SX_CHUNK;
+    const sx_u64 t = n / SX_UNITS;
+    const unsigned at = (unsigned)(n % SX_UNITS) * (SX_UNIT * SX_CHUNK);
     const unsigned *task = (const unsigned *)args->task + 4 * t;
-    if (at >= SX_GET(task + 2)) return 0;
+    const int left = (int)SX_GET(task + 2) - (int)at;
     const sx_u64 *piece = (const sx_u64 *)args->piece + (SX_PIECE_FIELDS + SX_FIELDS) * (sx_u64)SX_GET(task);
     const sx_u64 px = SX_GET(task + 1) + at, set = SX_GET(task + 3);
+    k->left = left < SX_UNIT * SX_CHUNK ? left : SX_UNIT * SX_CHUNK;
     k->at = px;
     k->logits = (const sx_logit *)SX_GET(piece + SX_PIECE_LOGITS) + px;
     k->stride = SX_GET(piece + SX_PIECE_STRIDE);
@@ -173,7 +183,17 @@ SX_DEVICE int sx_chunk_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
     k->pow = (const sx_pw *)args->powers + set * args->power_len;
     k->part = (T *)args->part + (t * (SX_CUDA_BLOCK / SX_CUDA_TILE) + at / SX_CUDA_TILE) * args->rec;
     k->map = (T *)args->map + t * args->map_rec * SX_CUDA_BLOCK + at;
-    return 1;
+}
+
+SX_DEVICE void sx_next_chunk(const sx_gpu_args *args, sx_chunk *k)
+{
+    k->left -= SX_CHUNK;
+    k->at += SX_CHUNK;
+    k->logits += SX_CHUNK;
+    k->loc += SX_CHUNK;
+    k->head += 2 * SX_TILES;
+    k->part += SX_TILES * args->rec;
+    k->map += SX_CHUNK;
 }
 
 /* Place of the thread's first pixel in a row of shared memory. */
@@ -183,29 +203,55 @@ SX_DEVICE int sx_place(int tid)
     return px / SX_CUDA_TILE * SX_TILE_ROW + px % SX_CUDA_TILE;
 }
 
-/* Labels of the thread's pixels, C where they do not count. */
-SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc)
+/* What the sums by label need to know of a chunk's tiles: how many labels, and which. */
+typedef struct sx_tiles {
+    int n[SX_TILES], label[SX_TILES * SX_LABELS];     /* of each tile the first SX_LABELS */
+} sx_tiles;
+
+SX_DEVICE int sx_label_of(const sx_chunk *k, int tile, int i) { return SX_GET(k->table + SX_GET(k->head + 2 * tile) + i); }
+
+/* Labels of the thread's pixels, C where they do not count; s_loc and s_tiles: what sums by label will read. */
+SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc, sx_tiles *s_tiles)
 {
     const int px = tid * SX_V, at = sx_place(tid);
-    const int *list = k->table + SX_GET(k->head + px / SX_CUDA_TILE * 2);
 #if defined(__CUDACC_RTC__) && SX_V == 4
     const unsigned four = SX_GET((const unsigned *)(k->loc + px));
     *(unsigned *)(s_loc + at) = four;
-    SX_EACH(v) y[v] = SX_GET(list + (four >> 8 * v & 255u));
+    SX_EACH(v) y[v] = (int)(four >> 8 * v & 255u);
 #else
-    SX_EACH(v) {
-        s_loc[at + v] = SX_GET(k->loc + px + v);
-        y[v] = SX_GET(list + s_loc[at + v]);
-    }
+    SX_EACH(v) y[v] = s_loc[at + v] = SX_GET(k->loc + px + v);
 #endif
+#if !SX_BYTE_LABELS
+    SX_EACH(v) y[v] = sx_label_of(k, px / SX_CUDA_TILE, y[v]);
+#endif
+    if (tid < SX_TILES * SX_LABELS) {
+        const int t = tid / SX_LABELS, i = tid % SX_LABELS, n = (int)SX_GET(k->head + 2 * t + 1);
+        s_tiles->label[tid] = i < n ? sx_label_of(k, t, i) : -1;
+        if (i == 0) s_tiles->n[t] = n;
+    }
 }
 
 /* Values of the thread's pixels into a row, 0 where they do not count. */
-SX_DEVICE void sx_put(T *row, int tid, const T *x, const int *y, int classes)
+SX_DEVICE void sx_put(T *row, int tid, const T *x, const int *y)
 {
-    T *r = row + sx_place(tid);
-    SX_EACH(v) r[v] = y[v] < classes ? x[v] : C(0);
+    T *r = row + sx_place(tid), w[SX_V];
+    SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : C(0);
+#if defined(__CUDACC_RTC__) && SX_V == 4
+    *(float4 *)r = make_float4(w[0], w[1], w[2], w[3]);
+#else
+    SX_EACH(v) r[v] = w[v];
+#endif
 }
+
+#if SX_FAST
+/* Their sum into a row that holds one number per thread. */
+SX_DEVICE void sx_put_brief(float *row, int tid, const float *x, const int *y)
+{
+    float w[SX_V];
+    SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : 0.0f;
+    row[tid] = (w[0] + w[1]) + (w[2] + w[3]);
+}
+#endif
 
 /* Values of the thread's pixels into a row of mapped values. */
 SX_DEVICE void sx_store(T *p, const T *x)
@@ -219,16 +265,14 @@ SX_DEVICE void sx_store(T *p, const T *x)
 
 /* -- Logits and classes -------------------------------------------------------------------------- */
 
-/* Logits of class c; classes beyond the last read the last one again. One channel stands for class 1, class 0 is 0. */
-SX_DEVICE const sx_logit *sx_channel(const sx_chunk *k, int c, int classes)
-{
+/* Logits of class c, and how far the next class is. One channel stands for class 1, class 0 is 0. */
 #if SX_ONE_CHANNEL
-    (void)c, (void)classes;
-    return k->logits;
+#define SX_CHANNEL(c) k.logits
+#define SX_STEP 0
 #else
-    return k->logits + (sx_u64)(c < classes ? c : classes - 1) * k->stride;
+#define SX_CHANNEL(c) (k.logits + (sx_u64)(unsigned)(c) * k.stride)
+#define SX_STEP k.stride
 #endif
-}
 
 SX_DEVICE T sx_logits(T x, int c)
 {
@@ -244,7 +288,42 @@ SX_DEVICE T sx_logits(T x, int c)
 }
 
 /* An index that some value names; anything else reads class 0: sums select those pixels away. */
-SX_DEVICE int sx_index(T x, int classes) { return x > C(0) && x < (T)classes ? (int)x : 0; }
+SX_DEVICE int sx_index(T x) { return x > C(0) && x < C(SX_CLASSES) ? (int)x : 0; }
+
+/* The larger one; of two zeros the positive one, as the GPU has it. */
+SX_DEVICE T sx_max(T a, T b)
+{
+#if SX_DOUBLE
+    return b > a ? b : a;
+#elif defined(__CUDACC_RTC__)
+    return fmaxf(a, b);
+#else
+    return b > a || (b == a && !__builtin_signbit(b)) ? b : a;
+#endif
+}
+
+/* A group of classes, c0 .. c0 + n - 1, into the largest value. */
+SX_DEVICE void sx_most(T (*w)[SX_V], int n, T *m)
+{
+    SX_UNROLL for (int q = 0; q < n; q++) SX_EACH(v) m[v] = sx_max(m[v], w[q][v]);
+}
+
+/* May one of the thread's labels be in the group? */
+SX_DEVICE int sx_near(const int *y, int c0, int n)
+{
+    int lo = y[0], hi = y[0];
+    SX_UNROLL for (int v = 1; v < SX_V; v++) {
+        lo = y[v] < lo ? y[v] : lo;
+        hi = y[v] > hi ? y[v] : hi;
+    }
+    return lo < c0 + n && hi >= c0;
+}
+
+/* The group without the pixels' labels. */
+SX_DEVICE void sx_without(T (*w)[SX_V], int n, const int *y, int c0)
+{
+    SX_UNROLL for (int q = 0; q < n; q++) SX_EACH(v) w[q][v] = y[v] - c0 == q ? -SX_INF : w[q][v];
+}
 
 #if !SX_FAST
 
@@ -253,11 +332,22 @@ SX_DEVICE T sx_exp_from(T x, T m) { return F_EXP_NEG(x - m); }
 /* The same for a target state, where the one other class of two has exp(0) = 1, or 0 where it cannot be. */
 SX_DEVICE T sx_tgt_exp(T x, T m)
 {
-#if SX_TWO
+#if SX_CLASSES == 2
     return x >= m ? C(1) : C(0);
 #else
     return F_EXP_NEG(x - m);
 #endif
+}
+
+/* A group of classes into the sum of exp(x - m), in ascending order; for a target state into four of them, class mod 4. */
+SX_DEVICE void sx_exps(T (*w)[SX_V], int n, const T *m, T *s)
+{
+    SX_UNROLL for (int q = 0; q < n; q++) SX_EACH(v) s[v] = s[v] + sx_exp_from(w[q][v], m[v]);
+}
+
+SX_DEVICE void sx_tgt_exps(T (*w)[SX_V], int n, const T *m, T (*s)[SX_V])
+{
+    SX_UNROLL for (int q = 0; q < n; q++) SX_EACH(v) s[q % 4][v] = s[q % 4][v] + sx_tgt_exp(w[q][v], m[v]);
 }
 
 SX_DEVICE T sx_p(T x, int c, int y, T m, T by, T own) { return c == y ? own : sx_tgt_exp(x, m) * by; }
@@ -268,14 +358,14 @@ SX_DEVICE T sx_dir(T x, int c, int y, T m, T by, T own) { return c == y ? own : 
 SX_DEVICE float sx_exp_from(float x, float m) { return sx_ex2(fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF))); }
 
 /* A group of classes into the largest value m and the sum s of exp(x - m). */
-SX_DEVICE void sx_online(float (*w)[SX_V], float *m, float *s)
+SX_DEVICE void sx_online(float (*w)[SX_V], int n, float *m, float *s)
 {
     SX_EACH(v) {
         float top = m[v], sum;
-        SX_UNROLL for (int q = 0; q < SX_G; q++) top = w[q][v] > top ? w[q][v] : top;
+        SX_UNROLL for (int q = 0; q < n; q++) top = sx_max(top, w[q][v]);
         const float b = top * SX_M_LOG2EF;
         sum = s[v] * sx_ex2(m[v] * SX_M_LOG2EF - b);
-        SX_UNROLL for (int q = 0; q < SX_G; q++) sum = sum + sx_ex2(fmaf(w[q][v], SX_M_LOG2EF, -b));
+        SX_UNROLL for (int q = 0; q < n; q++) sum = sum + sx_ex2(fmaf(w[q][v], SX_M_LOG2EF, -b));
         m[v] = top;
         s[v] = sum;
     }
@@ -416,28 +506,59 @@ SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, int rows, co
     SX_END
 }
 
-SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, T *s_lane, const sx_u64 *s_dst, sx_u64 step, int rows,
-                         const sx_chunk *k, sx_u64 rec, int classes)
+#if SX_FAST
+/* The same of rows that hold one number per thread: mode fast has an order of its own. */
+SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, const sx_u64 *s_dst, int rows, const sx_chunk *k, sx_u64 rec)
 {
-    unsigned most = 0;
-    SX_UNROLL for (int t = 0; t < SX_TILES; t++) most = SX_GET(k->head + 2 * t + 1) > most ? SX_GET(k->head + 2 * t + 1) : most;
-    SX_ROLLED for (int base = 0; base < (int)most; base += SX_LABELS) {
+    SX_PHASE
+        for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
+            const float *v = s_v + i / 16 * SX_TILE_BRIEF + i % 16;
+            s_lane[i / 16 * SX_LANE_ROW + i % 16] = (v[0] + v[16]) + (v[32] + v[48]);
+        }
+    SX_END
+    SX_PHASE
+        for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
+            k->part[item % SX_TILES * rec + s_dst[item / SX_TILES]] = sx_fold(s_lane + item * SX_LANE_ROW);
+    SX_END
+}
+#endif
+
+/* The byte of the tile's label number base + j; none when it has fewer. */
+SX_DEVICE int sx_byte_of(const sx_chunk *k, const sx_tiles *s_tiles, int t, int base, int j)
+{
+#if SX_BYTE_LABELS
+    if (!base) return s_tiles->label[t * SX_LABELS + j];
+    return base + j < s_tiles->n[t] ? sx_label_of(k, t, base + j) : -1;
+#else
+    (void)k, (void)s_tiles, (void)t;
+    return base + j;
+#endif
+}
+
+SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, const sx_tiles *s_tiles, T *s_lane, const sx_u64 *s_dst,
+                         sx_u64 step, int rows, const sx_chunk *k, sx_u64 rec)
+{
+    int most = 0;
+    SX_UNROLL for (int t = 0; t < SX_TILES; t++) most = s_tiles->n[t] > most ? s_tiles->n[t] : most;
+    SX_ROLLED for (int base = 0; base < most; base += SX_LABELS) {
         SX_PHASE
             for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
-                const int item = i / 16, lane = i % 16, t = item % SX_TILES, n = (int)SX_GET(k->head + 2 * t + 1);
+                const int item = i / 16, lane = i % 16, t = item % SX_TILES, n = s_tiles->n[t];
                 const T *v = s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane;
                 const unsigned char *loc = s_loc + t * SX_TILE_ROW + lane;
                 T *to = s_lane + item * SX_LABELS * SX_LANE_ROW + lane;
                 T sum[SX_LABELS];
+                int own[SX_LABELS];
                 SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = C(0);
                 if (n <= base) continue;
                 if (n == 1) {
                     SX_UNROLL for (int g = 0; g < 16; g++) sum[0] = sum[0] + v[g * 16];
                 } else {
+                    SX_UNROLL for (int j = 0; j < SX_LABELS; j++) own[j] = sx_byte_of(k, s_tiles, t, base, j);
                     SX_UNROLL for (int g = 0; g < 16; g++) {
                         const T x = v[g * 16];
-                        const int l = (int)loc[g * 16] - base;
-                        SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = l == j ? sum[j] + x : sum[j];
+                        const int l = loc[g * 16];
+                        SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = l == own[j] ? sum[j] + x : sum[j];
                     }
                 }
                 SX_UNROLL for (int j = 0; j < SX_LABELS; j++)
@@ -447,9 +568,9 @@ SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, T *s_lane, co
         SX_PHASE
             for (int i = tid; i < rows * SX_TILES * SX_LABELS; i += SX_CUDA_THREADS) {
                 const int item = i / SX_LABELS, j = i % SX_LABELS, t = item % SX_TILES;
-                if (base + j >= (int)SX_GET(k->head + 2 * t + 1)) continue;
-                const int label = SX_GET(k->table + SX_GET(k->head + 2 * t) + base + j);
-                if (label >= classes) continue;
+                if (base + j >= s_tiles->n[t]) continue;
+                const int label = base ? sx_label_of(k, t, base + j) : s_tiles->label[t * SX_LABELS + j];
+                if (label >= SX_CLASSES) continue;
                 k->part[t * rec + s_dst[item / SX_TILES] + (sx_u64)label * step] = sx_fold(s_lane + i * SX_LANE_ROW);
             }
         SX_END

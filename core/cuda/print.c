@@ -95,7 +95,7 @@ static name import(sx_em *m, sx_id id)
 {
     const size_t i = sx_em_import(m, id);
     if (!(sx_em_node(m, id)->axes & SX_AX_C)) return named(m, "p%zu", i);
-    return named(m, "SX_GET(k.imp + O%zu + (%s) * classes + c)", i, combination(m, sx_em_sweeps(m, id), NULL).s);
+    return named(m, "SX_GET(k.imp + O%zu + (%s) * SX_CLASSES + c)", i, combination(m, sx_em_sweeps(m, id), NULL).s);
 }
 
 /* A value at pixel v (and class c). */
@@ -110,7 +110,7 @@ static name power_of(sx_em *m, sx_id id)
 {
     const bool by_class = (sx_em_node(m, id)->axes & SX_AX_C) != 0;
     name c = combination(m, sx_em_sweeps(m, id), NULL);
-    return named(m, by_class ? "k.pow + P%zu + (%s) * classes + c" : "k.pow + P%zu + (%s)", sx_em_power(m, id), c.s);
+    return named(m, by_class ? "k.pow + P%zu + (%s) * SX_CLASSES + c" : "k.pow + P%zu + (%s)", sx_em_power(m, id), c.s);
 }
 
 /* -- Levels ------------------------------------------------------------------------------------------- */
@@ -217,7 +217,7 @@ static void say_plane(sx_em *m, sx_id id, const char *x)
     }
     case SX_OP_pick: {                    /* a row of a matrix */
         const sx_id a = n->arg[0];
-        say(m, "const T n%u = SX_GET(k.imp + O%zu + ((%s) * classes + sx_index(%s, classes)) * classes + c);", k,
+        say(m, "const T n%u = SX_GET(k.imp + O%zu + ((%s) * SX_CLASSES + sx_index(%s)) * SX_CLASSES + c);", k,
             sx_em_import(m, a), combination(m, sx_em_sweeps(m, a), NULL).s, value(m, n->arg[1]).s);
         return;
     }
@@ -278,54 +278,77 @@ static void say_start(sx_em *m, sx_id id, bool second)
     const sx_op op = (sx_op)sx_em_node(m, id)->op;
     if (m->s->fast && of_exps(m, id)) {
         say(m, "SX_EACH(v) %s = C(-1e38), %s = C(0);", at_v(m, id, "_m").s, at_v(m, id, "_s").s);
-        say(m, "T w%u[SX_G][SX_V];", m->num[id]);
     } else if (second && op == SX_OP_tgt) {
-        say(m, "T q%u[SX_G][SX_V];", m->num[id]);
-        say(m, "SX_UNROLL for (int q = 0; q < SX_G; q++) SX_EACH(v) q%u[q][v] = C(0);", m->num[id]);
+        say(m, "T q%u[4][SX_V];", m->num[id]);
+        say(m, "SX_UNROLL for (int q = 0; q < 4; q++) SX_EACH(v) q%u[q][v] = C(0);", m->num[id]);
     } else if (second) {
         say(m, "SX_EACH(v) %s = C(0);", at_v(m, id, "_s").s);
-    } else if (op == SX_OP_tgt) {
-        say(m, "SX_EACH(v) %s = C(-3e38), %s = C(0);", at_v(m, id, "_m").s, at_v(m, id, "_x").s);
     } else if (of_exps(m, id)) {
         say(m, "SX_EACH(v) %s = C(-3e38);", at_v(m, id, "_m").s);
     } else if (op == SX_OP_argmax) {
         say(m, "SX_EACH(v) %s = C(0);", at_v(m, id, "_m").s);
+    } else if (op == SX_OP_csum) {
+        say(m, "SX_EACH(v) %s = C(-0.0);", at_v(m, id, "").s);    /* -0 + x = x, for 0 and -0 too */
     }
 }
 
-static void say_step(sx_em *m, sx_id id, bool second)
+/* What a class adds at a pixel; values of whose exponentials a sum is made wait for the whole group. */
+static void say_step(sx_em *m, sx_id id)
 {
     const sx_node *n = sx_em_node(m, id);
-    name x = value(m, n->arg[0]);
-    if (n->op == SX_OP_tgt) {
-        say(m, "const T t%u = c == L(y)[v] ? -SX_INF : %s;", m->num[id], x.s);
-        x = named(m, "t%u", m->num[id]);
-    }
-    if (m->s->fast && of_exps(m, id)) {
+    name x = value(m, n->arg[0]), d = at_v(m, id, "");
+    if (of_exps(m, id)) {
         say(m, "w%u[q][v] = %s;", m->num[id], x.s);
         return;
     }
-    name m_ = at_v(m, id, "_m"), s_ = at_v(m, id, "_s"), d = at_v(m, id, "");
     switch (n->op) {
-    case SX_OP_csum: say(m, "%s = c == 0 ? %s : %s + %s;", d.s, x.s, d.s, x.s); break;
+    case SX_OP_csum: say(m, "%s = %s + %s;", d.s, d.s, x.s); break;
     case SX_OP_cmax: say(m, "%s = c == 0 || %s > %s ? %s : %s;", d.s, x.s, d.s, x.s, d.s); break;
-    case SX_OP_argmax:
+    case SX_OP_argmax: {
+        name m_ = at_v(m, id, "_m");
         say(m, "%s = c == 0 ? C(0) : %s > %s ? (T)c : %s;", d.s, x.s, m_.s, d.s);
         say(m, "%s = c == 0 || %s > %s ? %s : %s;", m_.s, x.s, m_.s, x.s, m_.s);
         break;
-    case SX_OP_tgt:
-        if (second) {
-            say(m, "q%u[q][v] = q%u[q][v] + sx_tgt_exp(%s, %s);", m->num[id], m->num[id], x.s, m_.s);
-        } else {
-            name xy = at_v(m, id, "_x");
-            say(m, "%s = c == L(y)[v] ? %s : %s;", xy.s, value(m, n->arg[0]).s, xy.s);
-            say(m, "%s = %s > %s ? %s : %s;", m_.s, x.s, m_.s, x.s, m_.s);
-        }
-        break;
-    default:
-        if (second) say(m, "%s = %s + sx_exp_from(%s, %s);", s_.s, s_.s, x.s, m_.s);
-        else say(m, "%s = %s > %s ? %s : %s;", m_.s, x.s, m_.s, x.s, m_.s);
     }
+    default: break;
+    }
+}
+
+/* What a whole group of n classes adds. */
+static void say_group(sx_em *m, sx_id id, bool second, size_t n)
+{
+    const bool target = sx_em_node(m, id)->op == SX_OP_tgt;
+    name m_ = var(m, id, "_m"), s_ = var(m, id, "_s");
+    const unsigned k = m->num[id];
+    if (!of_exps(m, id)) return;
+    if (target) say(m, "if (sx_near(L(y), c0, %zu)) sx_without(w%u, %zu, L(y), c0);", n, k, n);
+    if (m->s->fast) say(m, "sx_online(w%u, %zu, %s, %s);", k, n, m_.s, s_.s);
+    else if (!second) say(m, "sx_most(w%u, %zu, %s);", k, n, m_.s);
+    else if (target) say(m, "sx_tgt_exps(w%u, %zu, %s, q%u);", k, n, m_.s, k);
+    else say(m, "sx_exps(w%u, %zu, %s, %s);", k, n, m_.s, s_.s);
+}
+
+/* Opens the loop over the groups of `size` classes (part 0), or the block of those that are left over (part 1), c0 being the first
+ * class; how many classes the group has, 0: there is no such part. */
+static size_t open_group(sx_em *m, int part, size_t size)
+{
+    const size_t classes = m->s->info->classes, whole = classes / size * size, n = part ? classes - whole : whole ? size : 0;
+    if (n == 0) return 0;
+    if (part || whole == size) {
+        say(m, "{");
+        say(m, "const int c0 = %zu;", part ? whole : 0);
+    } else {
+        say(m, "SX_ROLLED for (int c0 = 0; c0 < %zu; c0 += %zu) {", whole, size);
+    }
+    return n;
+}
+
+/* Logits of n classes from c0 on, as x[q][v]. */
+static void say_loads(sx_em *m, size_t n)
+{
+    say(m, "T x[%zu][SX_V];", n);
+    say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
+    say(m, "SX_UNROLL for (int q = 0; q < %zu; q++, from += SX_STEP) sx_load(x[q], from);", n);
 }
 
 static void say_class_loop(sx_em *m, int lv)
@@ -338,31 +361,25 @@ static void say_class_loop(sx_em *m, int lv)
             mark_body(m, sx_em_node(m, m->order[i])->arg[0]);
             say_start(m, m->order[i], second);
         }
-    if (!any) return;
-    const bool loads = body_reads_logits(m);
-    say(m, "SX_ROLLED for (int c0 = 0; c0 < classes; c0 += SX_G) {");
-    if (loads) {
-        say(m, "T x[SX_G][SX_V];");
-        say(m, "SX_UNROLL for (int q = 0; q < SX_G; q++) sx_load(x[q], sx_channel(&k, c0 + q, classes) + tid * SX_V);");
-    }
-    say(m, "SX_UNROLL for (int q = 0; q < SX_G; q++) {");
-    say(m, "const int c = c0 + q;");
-    say(m, "if (c < classes) SX_EACH(v) {");
-    say_body(m, "x[q][v]");
-    for (size_t i = 0; i < m->n_order; i++)
-        if (reduced_in(m, m->order[i], lv, &second)) say_step(m, m->order[i], second);
-    if (m->s->fast) {
-        say(m, "} else SX_EACH(v) {");
+    for (int part = 0; any && part < 2; part++) {
+        const size_t n = open_group(m, part, sx_em_group(m));
+        if (n == 0) continue;
+        if (body_reads_logits(m)) say_loads(m, n);
         for (size_t i = 0; i < m->n_order; i++)
-            if (reduced_in(m, m->order[i], lv, &second) && of_exps(m, m->order[i]))
-                say(m, "w%u[q][v] = -SX_INF;", m->num[m->order[i]]);
+            if (reduced_in(m, m->order[i], lv, &second) && of_exps(m, m->order[i])) say(m, "T w%u[%zu][SX_V];", m->num[m->order[i]], n);
+        say(m, "SX_UNROLL for (int q = 0; q < %zu; q++) {", n);
+        say(m, "const int c = c0 + q;");
+        say(m, "SX_EACH(v) {");
+        say_body(m, "x[q][v]");
+        for (size_t i = 0; i < m->n_order; i++)
+            if (reduced_in(m, m->order[i], lv, &second)) say_step(m, m->order[i]);
+        say(m, "}");
+        say(m, "(void)c;");
+        say(m, "}");
+        for (size_t i = 0; i < m->n_order; i++)
+            if (reduced_in(m, m->order[i], lv, &second)) say_group(m, m->order[i], second, n);
+        say(m, "}");
     }
-    say(m, "}");
-    say(m, "}");
-    for (size_t i = 0; m->s->fast && i < m->n_order; i++)
-        if (reduced_in(m, m->order[i], lv, &second) && of_exps(m, m->order[i]))
-            say(m, "sx_online(w%u, %s, %s);", m->num[m->order[i]], var(m, m->order[i], "_m").s, var(m, m->order[i], "_s").s);
-    say(m, "}");
 }
 
 /* -- Rows ------------------------------------------------------------------------------------------------ */
@@ -409,15 +426,15 @@ static void say_pick(sx_em *m, sx_id id)
     name d = at_v(m, id, ""), index = value(m, n->arg[1]);
     if (!sx_em_plane(m, n->arg[0])) {
         const sx_id a = n->arg[0];
-        say(m, "%s = SX_GET(k.imp + O%zu + (%s) * classes + sx_index(%s, classes));", d.s, sx_em_import(m, a),
+        say(m, "%s = SX_GET(k.imp + O%zu + (%s) * SX_CLASSES + sx_index(%s));", d.s, sx_em_import(m, a),
             combination(m, sx_em_sweeps(m, a), NULL).s, index.s);
         return;
     }
     memset(m->body, 0, m->n_ids);
     mark_body(m, n->arg[0]);
     say(m, "{");
-    say(m, "const int c = sx_index(%s, classes);", index.s);
-    if (body_reads_logits(m)) say(m, "const T x1 = sx_load1(sx_channel(&k, c, classes) + tid * SX_V + v);");
+    say(m, "const int c = sx_index(%s);", index.s);
+    if (body_reads_logits(m)) say(m, "const T x1 = sx_load1(SX_CHANNEL(c) + tid * SX_V + v);");
     say_body(m, "x1");
     say(m, "%s = %s;", d.s, value(m, n->arg[0]).s);
     say(m, "}");
@@ -429,23 +446,20 @@ static void say_target(sx_em *m, sx_id id)
     name q[7];
     for (int i = 0; i < 7; i++) q[i] = at_v(m, id, part[i]);
     const unsigned k = m->num[id];
-    if (!m->s->fast) {
-        say(m, "%s = (q%u[0][v] + q%u[1][v]) + (q%u[2][v] + q%u[3][v]);", q[2].s, k, k, k, k);
-        say(m, "NAME(px_target)(%s, %s, %s, &%s, &%s, &%s, &%s);", q[0].s, q[1].s, q[2].s, q[3].s, q[4].s, q[5].s, q[6].s);
-        return;
-    }
+    if (!m->s->fast) say(m, "%s = (q%u[0][v] + q%u[1][v]) + (q%u[2][v] + q%u[3][v]);", q[2].s, k, k, k, k);
     const sx_id x = sx_em_node(m, id)->arg[0];
     memset(m->body, 0, m->n_ids);
     mark_body(m, x);
-    say(m, "if (L(y)[v] < classes) {");
+    say(m, "if (L(y)[v] < SX_CLASSES) {");
     say(m, "const int c = L(y)[v];");
-    if (body_reads_logits(m)) say(m, "const T x1 = sx_load1(sx_channel(&k, c, classes) + tid * SX_V + v);");
+    if (body_reads_logits(m)) say(m, "const T x1 = sx_load1(SX_CHANNEL(c) + tid * SX_V + v);");
     say_body(m, "x1");
     say(m, "%s = %s;", q[1].s, value(m, x).s);
     say(m, "} else {");
     say(m, "%s = C(0);", q[1].s);
     say(m, "}");
-    say(m, "sx_fast_target(%s, %s, %s, &%s, &%s, &%s, &%s);", q[0].s, q[1].s, q[2].s, q[3].s, q[4].s, q[5].s, q[6].s);
+    say(m, "%s(%s, %s, %s, &%s, &%s, &%s, &%s);", m->s->fast ? "sx_fast_target" : "NAME(px_target)", q[0].s, q[1].s, q[2].s, q[3].s,
+        q[4].s, q[5].s, q[6].s);
 }
 
 static void say_soft(sx_em *m, sx_id id)
@@ -475,8 +489,8 @@ static void say_row(sx_em *m, sx_id id)
         q[i] = sx_em_class(m, id) == SX_CL_EW && i < n->n_arg ? value(m, n->arg[i]) : (name){""};
     const sx_id t = n->arg[0];
     switch (n->op) {
-    case SX_OP_labels: say(m, "%s = (T)(L(y)[v] < classes ? L(y)[v] : 0);", d.s); return;
-    case SX_OP_valid: say(m, "%s = L(y)[v] < classes ? C(1) : C(0);", d.s); return;
+    case SX_OP_labels: say(m, "%s = (T)(L(y)[v] < SX_CLASSES ? L(y)[v] : 0);", d.s); return;
+    case SX_OP_valid: say(m, "%s = L(y)[v] < SX_CLASSES ? C(1) : C(0);", d.s); return;
     case SX_OP_field:
         say(m, "%s = SX_GET((const T *)SX_GET(k.field + %zu) + k.at + tid * SX_V + v);", d.s, sx_em_field(m, n->attr));
         return;
@@ -616,7 +630,7 @@ static void close_loops(sx_em *m, int n)
 
 static void say_sum(sx_em *m, bool by, const char *step, const char *rows)
 {
-    if (by) say(m, "sx_sum_by(s_v, s_loc, s_lane, s_dst, %s, %s, &k, args.rec, classes);", step, rows);
+    if (by) say(m, "sx_sum_by(s_v, s_loc, s_tiles, s_lane, s_dst, %s, %s, &k, args.rec);", step, rows);
     else say(m, "sx_sum(s_v, s_lane, s_dst, %s, &k, args.rec);", rows);
 }
 
@@ -635,8 +649,8 @@ static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 {
     const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
     name c = combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
-    say(m, "sx_put(s_v + (%s) * SX_ROW, tid, %s, L(y), classes);", row, var(m, a, "").s);
-    say(m, "if (tid == 0) s_dst[%s] = D%zu + (sx_u64)(%s)%s;", row, sum, c.s, by ? " * classes" : "");
+    say(m, "sx_put(s_v + (%s) * SX_ROW, tid, %s, L(y));", row, var(m, a, "").s);
+    say(m, "if (tid == 0) s_dst[%s] = D%zu + (sx_u64)(%s)%s;", row, sum, c.s, by ? " * SX_CLASSES" : "");
 }
 
 /* Sums of rows: as many rows at once as fit, over the values of the innermost axis. */
@@ -674,6 +688,38 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
     }
 }
 
+/* Sums of a plane: as many classes at once as shared memory has rows for. */
+static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
+{
+    name c = combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
+    const sx_id plane = sx_em_node(m, m->s->sum[sum])->arg[0];
+    const bool brief = m->s->fast && !by;                 /* a thread adds its pixels first */
+    memset(m->body, 0, m->n_ids);
+    mark_body(m, plane);
+    for (int part = 0; part < 2; part++) {
+        const size_t n = open_group(m, part, brief ? SX_ROWS_BRIEF : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
+        if (n == 0) continue;
+        say(m, "SX_PHASE");
+        say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
+        say(m, "(void)from;");
+        say(m, "SX_UNROLL for (int q = 0; q < %zu; q++, from += SX_STEP) {", n);
+        say(m, "const int c = c0 + q;");
+        say(m, "T x[SX_V], w[SX_V];");
+        say(m, body_reads_logits(m) ? "sx_load(x, from);" : "(void)x;");
+        say(m, "SX_EACH(v) {");
+        say_body(m, "x[v]");
+        say(m, "w[v] = %s;", value(m, plane).s);
+        say(m, "}");
+        say(m, brief ? "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));" : "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
+        say(m, "if (tid == 0) s_dst[q] = D%zu + (sx_u64)(%s) * SX_CLASSES%s + c;", sum, c.s, by ? " * SX_CLASSES" : "");
+        say(m, "}");
+        say(m, "SX_END");
+        if (brief) say(m, "sx_sum_brief(s_v, s_lane, s_dst, %zu, &k, args.rec);", n);
+        else say_sum(m, by, "SX_CLASSES", named(m, "%zu", n).s);
+        say(m, "}");
+    }
+}
+
 /* A loop over the classes that gives the plane's values at class c as w[v]. */
 static void open_plane(sx_em *m, sx_id plane)
 {
@@ -681,30 +727,12 @@ static void open_plane(sx_em *m, sx_id plane)
     mark_body(m, plane);
     if (body_reads_logits(m)) {
         say(m, "T x[SX_V];");
-        say(m, "sx_load(x, sx_channel(&k, c, classes) + tid * SX_V);");
+        say(m, "sx_load(x, SX_CHANNEL(c) + tid * SX_V);");
     }
     say(m, "T w[SX_V];");
     say(m, "SX_EACH(v) {");
     say_body(m, "x[v]");
     say(m, "w[v] = %s;", value(m, plane).s);
-    say(m, "}");
-}
-
-static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
-{
-    name c = combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
-    say(m, "SX_ROLLED for (int c0 = 0; c0 < classes; c0 += SX_ROWS) {");
-    say(m, "SX_PHASE");
-    say(m, "SX_UNROLL for (int q = 0; q < SX_ROWS; q++) {");
-    say(m, "const int c = c0 + q;");
-    say(m, "if (c < classes) {");
-    open_plane(m, sx_em_node(m, m->s->sum[sum])->arg[0]);
-    say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y), classes);");
-    say(m, "if (tid == 0) s_dst[q] = D%zu + (sx_u64)(%s) * classes%s + c;", sum, c.s, by ? " * classes" : "");
-    say(m, "}");
-    say(m, "}");
-    say(m, "SX_END");
-    say_sum(m, by, "(sx_u64)classes", "(classes - c0 < SX_ROWS ? classes - c0 : SX_ROWS)");
     say(m, "}");
 }
 
@@ -714,9 +742,9 @@ static void say_map(sx_em *m, size_t sink, size_t map)
     name c = combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
     say(m, "SX_PHASE");
     if (sx_em_plane(m, id)) {
-        say(m, "SX_ROLLED for (int c = 0; c < classes; c++) {");
+        say(m, "SX_ROLLED for (int c = 0; c < SX_CLASSES; c++) {");
         open_plane(m, id);
-        say(m, "sx_store(k.map + (M%zu + (sx_u64)(%s) * classes + c) * SX_CUDA_BLOCK + tid * SX_V, w);", map, c.s);
+        say(m, "sx_store(k.map + (M%zu + (sx_u64)(%s) * SX_CLASSES + c) * SX_CUDA_BLOCK + tid * SX_V, w);", map, c.s);
         say(m, "}");
     } else {
         say(m, "sx_store(k.map + (M%zu + (sx_u64)(%s)) * SX_CUDA_BLOCK + tid * SX_V, %s);", map, c.s, var(m, id, "").s);
@@ -792,7 +820,7 @@ static void say_head(sx_em *m)
     say(m, "#define SX_LOGIT %d", logit);
     say(m, "#define SX_ONE_CHANNEL %d", s->info->activation == SX_SIGMOID1);
     say(m, "#define SX_PROBABILITIES %d", s->info->activation == SX_PROBS);
-    say(m, "#define SX_TWO %d", s->info->classes == 2);
+    say(m, "#define SX_CLASSES %zu", s->info->classes);
     say(m, "#define SX_ROWS %d", s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
     say(m, "#define SX_FIELDS %zu", m->e->n_field);
     say(m, "#define SX_PAR %zu", m->e->n_par);
@@ -819,22 +847,24 @@ void sx_em_print(sx_em *m)
     say(m, "SX_ARGS;");
     say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
     say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
-    say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS);");
+    say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS_MOST);");
     say(m, "SX_SHARED(unsigned char, s_loc, SX_ROW);");
-    say(m, "const int classes = (int)args.classes;");
+    say(m, "SX_SHARED(sx_tiles, s_tiles_, 1);");
+    say(m, "sx_tiles *const s_tiles = s_tiles_;");
     say(m, "sx_chunk k;");
-    say(m, "for (sx_u64 chunk = SX_BID; chunk < args.n_task * SX_PER_TASK; chunk += SX_GRID) {");
-    say(m, "if (!sx_chunk_at(&args, chunk, &k)) continue;");
+    say(m, "SX_ROLLED for (sx_u64 unit = SX_BID; unit < args.n_task * SX_UNITS; unit += SX_GRID) {");
+    say(m, "SX_ROLLED for (sx_unit_at(&args, unit, &k); k.left > 0; sx_next_chunk(&args, &k)) {");
     say(m, "SX_LOCAL(int, y, SX_V);");
     enter_sink(m, SIZE_MAX);
     start_depth(m, 0, false);
     say_numbers(m);
     say_variables(m);
     say(m, "SX_PHASE");
-    say(m, "sx_labels(&k, tid, L(y), s_loc);");
+    say(m, "sx_labels(&k, tid, L(y), s_loc, s_tiles);");
     say_levels(m);
     say(m, "SX_END");
     for (size_t i = 0; i < m->e->n_sink; i++) say_sink(m, i, list);
+    say(m, "}");
     say(m, "}");
     say(m, "}");
     sx_free(list);

@@ -349,7 +349,7 @@ static sx_err survey_block(void *arg, size_t b, int worker, sx_error *er)
                 place_of[y] = (int32_t)n;
                 list[n++] = y;
             }
-            s->loc[first + i] = (unsigned char)place_of[y];
+            s->loc[first + i] = (unsigned char)(C < 256 ? y : place_of[y]);
             valid += y < (int32_t)C;
         }
         s->head[2 * tile] = (uint32_t)(tile * s->per_tile);

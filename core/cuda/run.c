@@ -133,7 +133,6 @@ static sx_err fill_par(sx_cuda_work *w, sx_error *er)
         return sx_fail(er, SX_EARG, "too many numbers for one kernel");
     w->args.import_len = w->set_len;
     w->args.power_len = w->power_len;
-    w->args.classes = w->classes;
     w->most_parts = 1;
     for (size_t i = 0; i < e->n_sink; i++)
         if (first_count(w, &e->sink[i]) > w->most_parts) w->most_parts = first_count(w, &e->sink[i]);
