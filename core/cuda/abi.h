@@ -21,7 +21,7 @@
 typedef struct sx_pw {
     double g;
     float hi, lo;            /* g in two floats */
-    int quarters, pad;
+    int quarters, parity;    /* parity: 0 even, 1 odd, 2 not whole */
 } sx_pw;
 
 /* A piece is a row of SX_PIECE_FIELDS addresses and numbers, then one address per field that the kernel reads. Every row of

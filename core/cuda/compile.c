@@ -6,11 +6,11 @@
 #include <sys/stat.h>
 
 /* Exact kernels: IEEE arithmetic as the CPU's, every multiply-add written out. Fast ones: quotients and roots may be two units
- * off; contraction stays off, so that no bit depends on what else is in the kernel. */
-static const char *const common_options[] = {"--std=c++17", "--fmad=false", "--ftz=false", "-w"};
-static const char *const exact_options[] = {"--prec-div=true", "--prec-sqrt=true"};
-static const char *const fast_options[] = {"--prec-div=false", "--prec-sqrt=false"};
-enum { N_COMMON = 4, N_OWN = 2 };
+ * off, what is below 2^-126 is 0; contraction stays off, so that no bit depends on what else is in the kernel. */
+static const char *const common_options[] = {"--std=c++17", "--fmad=false", "-w"};
+static const char *const exact_options[] = {"--prec-div=true", "--prec-sqrt=true", "--ftz=false"};
+static const char *const fast_options[] = {"--prec-div=false", "--prec-sqrt=false", "--ftz=true"};
+enum { N_COMMON = 3, N_OWN = 3 };
 #define MOST_BLOCKS 4            /* of 256 threads: 64 registers each */
 
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16])

@@ -23,7 +23,7 @@ SX_M float sx_lg2(float x)
 {
 #if defined(__CUDACC_RTC__)
     float y;
-    asm("lg2.approx.f32 %0, %1;" : "=f"(y) : "f"(x));
+    asm("lg2.approx.ftz.f32 %0, %1;" : "=f"(y) : "f"(x));
     return y;
 #else
     return sx_log2f(x);

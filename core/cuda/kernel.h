@@ -68,12 +68,11 @@
 /* Rows of values in shared memory: 16 more places per tile keep neighbouring tiles out of each other's banks. */
 #define SX_TILE_ROW (SX_CUDA_TILE + 16)
 #define SX_ROW (SX_TILES * SX_TILE_ROW)
-#define SX_LANE_ROW 17
+#define SX_LANE_ROW 20    /* 16 lanes */
 #define SX_LABELS 4       /* labels of a tile that are summed at once */
 /* Rows that hold one number per thread; as many of them as fit into the room of SX_ROWS. */
 #define SX_TILE_BRIEF (SX_CUDA_TILE / SX_V)
 #define SX_ROW_BRIEF (SX_TILES * SX_TILE_BRIEF)
-#define SX_ROWS_MOST (SX_ROWS * SX_V)
 
 /* -- Loading ------------------------------------------------------------------------------------ */
 
@@ -231,13 +230,36 @@ SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_lo
     }
 }
 
+/* Four neighbours in shared memory, aligned to their size. */
+SX_DEVICE void sx_get4(T *x, const T *p)
+{
+#if defined(__CUDACC_RTC__) && !SX_DOUBLE
+    const float4 four = *(const float4 *)p;
+    x[0] = four.x;
+    x[1] = four.y;
+    x[2] = four.z;
+    x[3] = four.w;
+#else
+    SX_UNROLL for (int i = 0; i < 4; i++) x[i] = p[i];
+#endif
+}
+
+SX_DEVICE void sx_set4(T *p, const T *x)
+{
+#if defined(__CUDACC_RTC__) && !SX_DOUBLE
+    *(float4 *)p = make_float4(x[0], x[1], x[2], x[3]);
+#else
+    SX_UNROLL for (int i = 0; i < 4; i++) p[i] = x[i];
+#endif
+}
+
 /* Values of the thread's pixels into a row, 0 where they do not count. */
 SX_DEVICE void sx_put(T *row, int tid, const T *x, const int *y)
 {
     T *r = row + sx_place(tid), w[SX_V];
     SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : C(0);
-#if defined(__CUDACC_RTC__) && SX_V == 4
-    *(float4 *)r = make_float4(w[0], w[1], w[2], w[3]);
+#if SX_V == 4
+    sx_set4(r, w);
 #else
     SX_EACH(v) r[v] = w[v];
 #endif
@@ -319,6 +341,19 @@ SX_DEVICE int sx_near(const int *y, int c0, int n)
     return lo < c0 + n && hi >= c0;
 }
 
+#if SX_CLASSES == 2
+/* Both classes into a target state: the other one's value, the label's, and whether there is another at all. */
+SX_DEVICE void sx_pair(T (*w)[SX_V], const int *y, T *m, T *x, T *s)
+{
+    SX_EACH(v) {
+        const T other = y[v] ? w[0][v] : w[1][v], least = SX_FAST ? C(-1e38) : C(-3e38);
+        m[v] = sx_max(least, other);
+        x[v] = y[v] ? w[1][v] : w[0][v];
+        s[v] = other >= m[v] ? C(1) : C(0);
+    }
+}
+#endif
+
 /* The group without the pixels' labels. */
 SX_DEVICE void sx_without(T (*w)[SX_V], int n, const int *y, int c0)
 {
@@ -361,10 +396,10 @@ SX_DEVICE float sx_exp_from(float x, float m) { return sx_ex2(fmaf(x, SX_M_LOG2E
 SX_DEVICE void sx_online(float (*w)[SX_V], int n, float *m, float *s)
 {
     SX_EACH(v) {
-        float top = m[v], sum;
+        float top = m[v], sum = 0.0f;
         SX_UNROLL for (int q = 0; q < n; q++) top = sx_max(top, w[q][v]);
         const float b = top * SX_M_LOG2EF;
-        sum = s[v] * sx_ex2(m[v] * SX_M_LOG2EF - b);
+        if (n < SX_CLASSES) sum = s[v] * sx_ex2(m[v] * SX_M_LOG2EF - b);     /* what other groups have summed */
         SX_UNROLL for (int q = 0; q < n; q++) sum = sum + sx_ex2(fmaf(w[q][v], SX_M_LOG2EF, -b));
         m[v] = top;
         s[v] = sum;
@@ -413,6 +448,36 @@ SX_DEVICE float sx_dir(float x, int c, int y, float m, float by, float own)
 
 /* -- Powers --------------------------------------------------------------------------------------- */
 
+#if SX_FAST
+
+/* x^g = exp2(g log2 |x|), of negative x only for whole g. 0^0 = 1. */
+#define SX_BASIS 3        /* rows of a basis: x, log2 |x|, log2 x */
+
+SX_DEVICE void sx_basis(float *r, float x, unsigned need)
+{
+    const float l = sx_lg2(fabsf(x)), low = l > -1e30f ? l : -1e30f;
+    (void)need;
+    r[0] = x;
+    r[1] = low < 1e30f ? low : 1e30f;
+    r[2] = x < 0.0f ? SX_INF - SX_INF : r[1];
+}
+
+SX_DEVICE float sx_power(const float *r, const sx_pw *g)
+{
+    const int parity = SX_GET(&g->parity);
+    const float y = sx_ex2(SX_GET(&g->hi) * (parity == 2 ? r[2] : r[1]));
+    return parity == 1 ? copysignf(y, r[0]) : y;
+}
+
+SX_DEVICE float sx_power1(float x, const sx_pw *g)
+{
+    float r[SX_BASIS];
+    sx_basis(r, x, 0);
+    return sx_power(r, g);
+}
+
+#else
+
 #define SX_BASIS 8        /* rows of a basis: u^(1/4), u^(1/2), u, u^2, u^4, u^8, log2 u in two floats */
 #define SX_BASIS_LOG 64u  /* bit of need that stands for both parts of log2 u; the others are 1 << row */
 
@@ -441,14 +506,7 @@ SX_DEVICE double sx_any_power(double x, double hi, double lo, const sx_pw *g)
 #else
 SX_NOINLINE float sx_whole_power(float x, double g)
 {
-#if SX_FAST
-    float hi, lo;
-    sx_log2_2f(fabsf(x), &hi, &lo);
-    const float y = sx_pow_2f(hi, lo, (float)g, 0.0f);
-    return x < 0.0f && fmod(g, 2.0) != 0.0 ? -y : y;
-#else
     return (float)sx_pow((double)x, g);
-#endif
 }
 
 SX_DEVICE float sx_any_power(float x, float hi, float lo, const sx_pw *g)
@@ -477,38 +535,52 @@ SX_DEVICE T sx_power1(T x, const sx_pw *g)
     return sx_power(r, g);
 }
 
+#endif
+
 /* -- Sums of a chunk ----------------------------------------------------------------------------
  * A row's sum over a logical tile: 16 lanes (pixel mod 16), each in ascending order, then the tree 8-4-2-1; the record of the
- * tile gets it at *dst. By label the same for each label that the tile holds, at dst + label * step. */
+ * tile gets it as number s_dst[row] or, where there is no such list, first + row. By label the same for each label that the tile
+ * holds, label * step numbers further on. */
+
+SX_DEVICE sx_u64 sx_number(const sx_u64 *s_dst, sx_u64 first, int row) { return s_dst ? s_dst[row] : first + (sx_u64)row; }
+
+/* Four lanes of a row's tile. */
+SX_DEVICE void sx_lanes(T *to, const T *v)
+{
+    T sum[4] = {C(0), C(0), C(0), C(0)}, x[4];
+    SX_UNROLL for (int g = 0; g < 16; g++) {
+        sx_get4(x, v + 16 * g);
+        SX_UNROLL for (int i = 0; i < 4; i++) sum[i] = sum[i] + x[i];
+    }
+    sx_set4(to, sum);
+}
 
 SX_DEVICE T sx_fold(const T *l)
 {
-    T b[8];
-    SX_UNROLL for (int i = 0; i < 8; i++) b[i] = l[i] + l[i + 8];
+    T b[16];
+    SX_UNROLL for (int i = 0; i < 16; i += 4) sx_get4(b + i, l + i);
+    SX_UNROLL for (int i = 0; i < 8; i++) b[i] = b[i] + b[i + 8];
     SX_UNROLL for (int i = 0; i < 4; i++) b[i] = b[i] + b[i + 4];
     return (b[0] + b[2]) + (b[1] + b[3]);
 }
 
-SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, int rows, const sx_chunk *k, sx_u64 rec)
+SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, sx_u64 first, int rows, const sx_chunk *k, sx_u64 rec)
 {
     SX_PHASE
-        for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
-            const int item = i / 16, lane = i % 16;
-            const T *v = s_v + item / SX_TILES * SX_ROW + item % SX_TILES * SX_TILE_ROW + lane;
-            T sum = C(0);
-            SX_UNROLL for (int g = 0; g < 16; g++) sum = sum + v[g * 16];
-            s_lane[item * SX_LANE_ROW + lane] = sum;
+        SX_ROLLED for (int i = tid; i < rows * SX_TILES * 4; i += SX_CUDA_THREADS) {
+            const int item = i / 4, lane = i % 4 * 4;
+            sx_lanes(s_lane + item * SX_LANE_ROW + lane, s_v + item / SX_TILES * SX_ROW + item % SX_TILES * SX_TILE_ROW + lane);
         }
     SX_END
     SX_PHASE
-        for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
-            k->part[item % SX_TILES * rec + s_dst[item / SX_TILES]] = sx_fold(s_lane + item * SX_LANE_ROW);
+        SX_ROLLED for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
+            k->part[item % SX_TILES * rec + sx_number(s_dst, first, item / SX_TILES)] = sx_fold(s_lane + item * SX_LANE_ROW);
     SX_END
 }
 
 #if SX_FAST
 /* The same of rows that hold one number per thread: mode fast has an order of its own. */
-SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, const sx_u64 *s_dst, int rows, const sx_chunk *k, sx_u64 rec)
+SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, sx_u64 first, int rows, const sx_chunk *k, sx_u64 rec)
 {
     SX_PHASE
         for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
@@ -517,18 +589,17 @@ SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, const sx_u64 *s_dst
         }
     SX_END
     SX_PHASE
-        for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
-            k->part[item % SX_TILES * rec + s_dst[item / SX_TILES]] = sx_fold(s_lane + item * SX_LANE_ROW);
+        SX_ROLLED for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
+            k->part[item % SX_TILES * rec + first + (sx_u64)(item / SX_TILES)] = sx_fold(s_lane + item * SX_LANE_ROW);
     SX_END
 }
 #endif
 
-/* The byte of the tile's label number base + j; none when it has fewer. */
+/* What stands in the bytes for the tile's label number base + j. */
 SX_DEVICE int sx_byte_of(const sx_chunk *k, const sx_tiles *s_tiles, int t, int base, int j)
 {
 #if SX_BYTE_LABELS
-    if (!base) return s_tiles->label[t * SX_LABELS + j];
-    return base + j < s_tiles->n[t] ? sx_label_of(k, t, base + j) : -1;
+    return base ? sx_label_of(k, t, base + j) : s_tiles->label[t * SX_LABELS + j];
 #else
     (void)k, (void)s_tiles, (void)t;
     return base + j;
@@ -536,42 +607,43 @@ SX_DEVICE int sx_byte_of(const sx_chunk *k, const sx_tiles *s_tiles, int t, int 
 }
 
 SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, const sx_tiles *s_tiles, T *s_lane, const sx_u64 *s_dst,
-                         sx_u64 step, int rows, const sx_chunk *k, sx_u64 rec)
+                         sx_u64 first, sx_u64 step, int rows, const sx_chunk *k, sx_u64 rec)
 {
     int most = 0;
     SX_UNROLL for (int t = 0; t < SX_TILES; t++) most = s_tiles->n[t] > most ? s_tiles->n[t] : most;
     SX_ROLLED for (int base = 0; base < most; base += SX_LABELS) {
         SX_PHASE
-            for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
+            SX_ROLLED for (int i = tid; i < rows * SX_TILES * 4; i += SX_CUDA_THREADS) {       /* tiles of one label */
+                const int item = i / 4, lane = i % 4 * 4, t = item % SX_TILES;
+                if (s_tiles->n[t] == 1)
+                    sx_lanes(s_lane + item * SX_LABELS * SX_LANE_ROW + lane, s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane);
+            }
+            SX_ROLLED for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
                 const int item = i / 16, lane = i % 16, t = item % SX_TILES, n = s_tiles->n[t];
                 const T *v = s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane;
                 const unsigned char *loc = s_loc + t * SX_TILE_ROW + lane;
-                T *to = s_lane + item * SX_LABELS * SX_LANE_ROW + lane;
-                T sum[SX_LABELS];
-                int own[SX_LABELS];
-                SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = C(0);
-                if (n <= base) continue;
-                if (n == 1) {
-                    SX_UNROLL for (int g = 0; g < 16; g++) sum[0] = sum[0] + v[g * 16];
-                } else {
-                    SX_UNROLL for (int j = 0; j < SX_LABELS; j++) own[j] = sx_byte_of(k, s_tiles, t, base, j);
-                    SX_UNROLL for (int g = 0; g < 16; g++) {
-                        const T x = v[g * 16];
-                        const int l = loc[g * 16];
-                        SX_UNROLL for (int j = 0; j < SX_LABELS; j++) sum[j] = l == own[j] ? sum[j] + x : sum[j];
-                    }
+                T *to = s_lane + item * SX_LABELS * SX_LANE_ROW + lane, x[16];
+                unsigned char l[16];
+                if (n == 1 || n <= base) continue;
+                SX_UNROLL for (int g = 0; g < 16; g++) {
+                    x[g] = v[g * 16];
+                    l[g] = loc[g * 16];
                 }
-                SX_UNROLL for (int j = 0; j < SX_LABELS; j++)
-                    if (base + j < n) to[j * SX_LANE_ROW] = sum[j];
+                SX_ROLLED for (int j = 0; j < SX_LABELS && base + j < n; j++) {
+                    const int own = sx_byte_of(k, s_tiles, t, base, j);
+                    T sum = C(0);
+                    SX_UNROLL for (int g = 0; g < 16; g++) sum = l[g] == own ? sum + x[g] : sum;
+                    to[j * SX_LANE_ROW] = sum;
+                }
             }
         SX_END
         SX_PHASE
-            for (int i = tid; i < rows * SX_TILES * SX_LABELS; i += SX_CUDA_THREADS) {
+            SX_ROLLED for (int i = tid; i < rows * SX_TILES * SX_LABELS; i += SX_CUDA_THREADS) {
                 const int item = i / SX_LABELS, j = i % SX_LABELS, t = item % SX_TILES;
                 if (base + j >= s_tiles->n[t]) continue;
                 const int label = base ? sx_label_of(k, t, base + j) : s_tiles->label[t * SX_LABELS + j];
                 if (label >= SX_CLASSES) continue;
-                k->part[t * rec + s_dst[item / SX_TILES] + (sx_u64)label * step] = sx_fold(s_lane + i * SX_LANE_ROW);
+                k->part[t * rec + sx_number(s_dst, first, item / SX_TILES) + (sx_u64)label * step] = sx_fold(s_lane + i * SX_LANE_ROW);
             }
         SX_END
     }

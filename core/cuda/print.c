@@ -118,14 +118,17 @@ static name power_of(sx_em *m, sx_id id)
 static int larger(int a, int b) { return a > b ? a : b; }
 static int plane_level(sx_em *m, sx_id id);
 
+/* A target state of two classes: nothing to reduce. */
+static bool is_pair(const sx_em *m, sx_id id) { return sx_em_node(m, id)->op == SX_OP_tgt && m->s->info->classes == 2; }
+
 /* Loops over the classes that a node needs: one for a sum, two where the largest must be known first. */
 static int loops_of(const sx_em *m, sx_id id)
 {
     switch (sx_em_node(m, id)->op) {
     case SX_OP_logsumexp:
     case SX_OP_softmax:
-    case SX_OP_log_softmax:
-    case SX_OP_tgt: return m->s->fast ? 1 : 2;
+    case SX_OP_log_softmax: return m->s->fast ? 1 : 2;
+    case SX_OP_tgt: return m->s->fast || is_pair(m, id) ? 1 : 2;
     default: return 1;
     }
 }
@@ -276,6 +279,7 @@ static bool of_exps(const sx_em *m, sx_id id)
 static void say_start(sx_em *m, sx_id id, bool second)
 {
     const sx_op op = (sx_op)sx_em_node(m, id)->op;
+    if (is_pair(m, id)) return;
     if (m->s->fast && of_exps(m, id)) {
         say(m, "SX_EACH(v) %s = C(-1e38), %s = C(0);", at_v(m, id, "_m").s, at_v(m, id, "_s").s);
     } else if (second && op == SX_OP_tgt) {
@@ -321,6 +325,10 @@ static void say_group(sx_em *m, sx_id id, bool second, size_t n)
     name m_ = var(m, id, "_m"), s_ = var(m, id, "_s");
     const unsigned k = m->num[id];
     if (!of_exps(m, id)) return;
+    if (is_pair(m, id)) {
+        say(m, "sx_pair(w%u, L(y), %s, %s, %s);", k, m_.s, var(m, id, "_x").s, s_.s);
+        return;
+    }
     if (target) say(m, "if (sx_near(L(y), c0, %zu)) sx_without(w%u, %zu, L(y), c0);", n, k, n);
     if (m->s->fast) say(m, "sx_online(w%u, %zu, %s, %s);", k, n, m_.s, s_.s);
     else if (!second) say(m, "sx_most(w%u, %zu, %s);", k, n, m_.s);
@@ -440,13 +448,9 @@ static void say_pick(sx_em *m, sx_id id)
     say(m, "}");
 }
 
-static void say_target(sx_em *m, sx_id id)
+/* The label's own value: computed there. */
+static void say_target_x(sx_em *m, sx_id id)
 {
-    static const char *const part[] = {"_m", "_x", "_s", "_d", "_z", "_e", "_f"};
-    name q[7];
-    for (int i = 0; i < 7; i++) q[i] = at_v(m, id, part[i]);
-    const unsigned k = m->num[id];
-    if (!m->s->fast) say(m, "%s = (q%u[0][v] + q%u[1][v]) + (q%u[2][v] + q%u[3][v]);", q[2].s, k, k, k, k);
     const sx_id x = sx_em_node(m, id)->arg[0];
     memset(m->body, 0, m->n_ids);
     mark_body(m, x);
@@ -454,10 +458,20 @@ static void say_target(sx_em *m, sx_id id)
     say(m, "const int c = L(y)[v];");
     if (body_reads_logits(m)) say(m, "const T x1 = sx_load1(SX_CHANNEL(c) + tid * SX_V + v);");
     say_body(m, "x1");
-    say(m, "%s = %s;", q[1].s, value(m, x).s);
+    say(m, "%s = %s;", at_v(m, id, "_x").s, value(m, x).s);
     say(m, "} else {");
-    say(m, "%s = C(0);", q[1].s);
+    say(m, "%s = C(0);", at_v(m, id, "_x").s);
     say(m, "}");
+}
+
+static void say_target(sx_em *m, sx_id id)
+{
+    static const char *const part[] = {"_m", "_x", "_s", "_d", "_z", "_e", "_f"};
+    name q[7];
+    for (int i = 0; i < 7; i++) q[i] = at_v(m, id, part[i]);
+    const unsigned k = m->num[id];
+    if (!is_pair(m, id)) say_target_x(m, id);
+    if (!m->s->fast && !is_pair(m, id)) say(m, "%s = (q%u[0][v] + q%u[1][v]) + (q%u[2][v] + q%u[3][v]);", q[2].s, k, k, k, k);
     say(m, "%s(%s, %s, %s, &%s, &%s, &%s, &%s);", m->s->fast ? "sx_fast_target" : "NAME(px_target)", q[0].s, q[1].s, q[2].s, q[3].s,
         q[4].s, q[5].s, q[6].s);
 }
@@ -628,10 +642,12 @@ static void close_loops(sx_em *m, int n)
 
 /* -- Sums and maps of a sink ------------------------------------------------------------------------------- */
 
-static void say_sum(sx_em *m, bool by, const char *step, const char *rows)
+/* first: the record's number that row 0 goes to, or NULL: s_dst has it. */
+static void say_sum(sx_em *m, bool by, const char *first, const char *step, const char *rows)
 {
-    if (by) say(m, "sx_sum_by(s_v, s_loc, s_tiles, s_lane, s_dst, %s, %s, &k, args.rec);", step, rows);
-    else say(m, "sx_sum(s_v, s_lane, s_dst, %s, &k, args.rec);", rows);
+    const char *list = first ? "0" : "s_dst";
+    if (by) say(m, "sx_sum_by(s_v, s_loc, s_tiles, s_lane, %s, %s, %s, %s, &k, args.rec);", list, first ? first : "0", step, rows);
+    else say(m, "sx_sum(s_v, s_lane, %s, %s, %s, &k, args.rec);", list, first ? first : "0", rows);
 }
 
 /* Sums of one kind (by label or not; rows or planes) that a sink has. */
@@ -664,7 +680,7 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
             say(m, "SX_PHASE");
             for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, named(m, "%zu", i).s);
             say(m, "SX_END");
-            say_sum(m, by, "1", named(m, "%zu", q).s);
+            say_sum(m, by, NULL, "1", named(m, "%zu", q).s);
             continue;
         }
         const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
@@ -682,7 +698,7 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
         for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, named(m, "j * %zu + %zu", q, i).s);
         say(m, "}");
         say(m, "SX_END");
-        say_sum(m, by, "1", named(m, "(%s - b < %zu ? %s - b : %zu) * %zu", end, at_once, end, at_once, q).s);
+        say_sum(m, by, NULL, "1", named(m, "(%s - b < %zu ? %s - b : %zu) * %zu", end, at_once, end, at_once, q).s);
         say(m, "}");
         close_loops(m, m->n_nest - 1);
     }
@@ -711,11 +727,11 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         say(m, "w[v] = %s;", value(m, plane).s);
         say(m, "}");
         say(m, brief ? "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));" : "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
-        say(m, "if (tid == 0) s_dst[q] = D%zu + (sx_u64)(%s) * SX_CLASSES%s + c;", sum, c.s, by ? " * SX_CLASSES" : "");
         say(m, "}");
         say(m, "SX_END");
-        if (brief) say(m, "sx_sum_brief(s_v, s_lane, s_dst, %zu, &k, args.rec);", n);
-        else say_sum(m, by, "SX_CLASSES", named(m, "%zu", n).s);
+        name first = named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
+        if (brief) say(m, "sx_sum_brief(s_v, s_lane, %s, %zu, &k, args.rec);", first.s, n);
+        else say_sum(m, by, first.s, "SX_CLASSES", named(m, "%zu", n).s);
         say(m, "}");
     }
 }
@@ -847,7 +863,7 @@ void sx_em_print(sx_em *m)
     say(m, "SX_ARGS;");
     say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
     say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
-    say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS_MOST);");
+    say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS);");
     say(m, "SX_SHARED(unsigned char, s_loc, SX_ROW);");
     say(m, "SX_SHARED(sx_tiles, s_tiles_, 1);");
     say(m, "sx_tiles *const s_tiles = s_tiles_;");

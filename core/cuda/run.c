@@ -2,6 +2,7 @@
  * run.c: a program on a GPU: tasks of a wave in batches, each with all values of the sweep or, where their records do not fit, a
  * part of them at a time; results go to the cells and maps that the CPU would have filled.
  */
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -212,6 +213,7 @@ static sx_pw power_of(double g, bool use_double, unsigned *need)
 {
     sx_pw p = {.g = g, .hi = (float)g, .quarters = -1};
     p.lo = (float)(g - (double)p.hi);
+    p.parity = g == floor(g) ? fmod(g, 2) != 0 : 2;
     if (sx_on_lattice(g)) {
         p.quarters = (int)(g * 4);
         *need |= (unsigned)p.quarters;
