@@ -97,7 +97,7 @@ static int core_compile_kernel(lua_State *L)
     }
     e = sx_cuda_compile(&n, text, target, lua_toboolean(L, 3), &code, &log, &er);
     if (!e) {
-        lua_pushinteger(L, (lua_Integer)code.n);
+        lua_pushlstring(L, code.data, code.n);
         lua_pushstring(L, log ? log : "");
         lua_pushfstring(L, "%d.%d", n.major, n.minor);
     }

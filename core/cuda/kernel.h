@@ -52,6 +52,10 @@
 #define SX_GET(p) (*(p))
 #endif
 
+#ifndef SX_CLASS_LOOP     /* over groups of classes; a test unrolls it, to count instructions */
+#define SX_CLASS_LOOP SX_ROLLED
+#endif
+
 #if SX_DOUBLE
 #define SX_V 2
 #define SX_INF SX_M_INF

@@ -346,7 +346,7 @@ static size_t open_group(sx_em *m, int part, size_t size)
         say(m, "{");
         say(m, "const int c0 = %zu;", part ? whole : 0);
     } else {
-        say(m, "SX_ROLLED for (int c0 = 0; c0 < %zu; c0 += %zu) {", whole, size);
+        say(m, "SX_CLASS_LOOP for (int c0 = 0; c0 < %zu; c0 += %zu) {", whole, size);
     }
     return n;
 }
