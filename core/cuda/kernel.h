@@ -389,8 +389,19 @@ SX_DEVICE void sx_tgt_exps(T (*w)[SX_V], int n, const T *m, T (*s)[SX_V])
     SX_UNROLL for (int q = 0; q < n; q++) SX_EACH(v) s[q % 4][v] = s[q % 4][v] + sx_tgt_exp(w[q][v], m[v]);
 }
 
-SX_DEVICE T sx_p(T x, int c, int y, T m, T by, T own) { return c == y ? own : sx_tgt_exp(x, m) * by; }
-SX_DEVICE T sx_dir(T x, int c, int y, T m, T by, T own) { return c == y ? own : sx_tgt_exp(x, m) * by; }
+/* own for the label's class, by exp(x - m) for others: computed for all, which is cheaper than to branch. */
+SX_DEVICE T sx_p(T x, int c, int y, T m, T by, T own)
+{
+    T p = sx_tgt_exp(x, m) * by;
+#if defined(__CUDACC_RTC__) && !SX_DOUBLE
+    asm("{ .reg .pred q; setp.eq.s32 q, %1, %2; selp.f32 %0, %3, %0, q; }" : "+f"(p) : "r"(c), "r"(y), "f"(own));
+    return p;
+#else
+    return c == y ? own : p;
+#endif
+}
+
+SX_DEVICE T sx_dir(T x, int c, int y, T m, T by, T own) { return sx_p(x, c, y, m, by, own); }
 
 #else
 
