@@ -96,23 +96,44 @@ sx_err sx_h5_load_from(const char *const *name, size_t n, sx_h5_api *api, sx_err
     return SX_EOK;
 }
 
-sx_err sx_h5_load(sx_error *er)
+#ifdef SX_HDF5_INSIDE   /* linked into the program (cmake/Portable.cmake) */
+static sx_err load(sx_error *er)
+{
+#define TAKE(f) sx_h5.f##_ = &H5##f;
+    SX_H5_FUNCTIONS(TAKE)
+    SX_H5_VARIABLES(TAKE)
+    (void)er;
+    return SX_EOK;
+}
+
+hid_t sx_h5_sec2(void)
+{
+    return H5FD_SEC2;
+}
+#else
+static sx_err load(sx_error *er)
 {
     static const char *const name[] = {SX_HDF5_FILE, SX_HDF5_SONAME};
-    if (atomic_load_explicit(&loaded, memory_order_acquire))
-        return SX_EOK;
-    sx_err e = SX_EOK;
-    pthread_mutex_lock(&lock);
-    if (!atomic_load_explicit(&loaded, memory_order_relaxed)) {
-        e = sx_h5_load_from(name, sizeof name / sizeof name[0], &sx_h5, er);
-        if (!e)
-            atomic_store_explicit(&loaded, true, memory_order_release);
-    }
-    pthread_mutex_unlock(&lock);
-    return e;
+    return sx_h5_load_from(name, sizeof name / sizeof name[0], &sx_h5, er);
 }
 
 hid_t sx_h5_sec2(void)
 {
     return sx_h5.sec2_init ? sx_h5.sec2_init() : sx_h5.sec2_id ? *sx_h5.sec2_id : -1;
+}
+#endif
+
+sx_err sx_h5_load(sx_error *er)
+{
+    if (atomic_load_explicit(&loaded, memory_order_acquire))
+        return SX_EOK;
+    sx_err e = SX_EOK;
+    pthread_mutex_lock(&lock);
+    if (!atomic_load_explicit(&loaded, memory_order_relaxed)) {
+        e = load(er);
+        if (!e)
+            atomic_store_explicit(&loaded, true, memory_order_release);
+    }
+    pthread_mutex_unlock(&lock);
+    return e;
 }
