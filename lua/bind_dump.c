@@ -311,13 +311,14 @@ static double uniform(uint64_t seed, uint64_t i)
     return ((double)((z ^ z >> 31) >> 11) + 0.5) * 0x1p-53;
 }
 
-/* core.synthetic{n =, classes =, height =, width =, block = 16, seed = 0, logits_type = "float32"}: a dump in memory for
- * timing: labels in squares of block x block, logits roughly normal with deviation 2, the label's raised by 3. */
+/* core.synthetic{n =, classes =, height =, width =, block = 16, seed = 0, logits_type = "float32", distinct = n}: a dump in memory
+ * for timing: labels in squares of block x block, logits roughly normal with deviation 2, the label's raised by 3. Images beyond
+ * the first `distinct` are copies of these: a large dump is made in the time of a small one. */
 static int core_synthetic(lua_State *L)
 {
-    static const char *const known[] = {"n", "classes", "height", "width", "block", "seed", "logits_type", NULL};
-    enum { COUNT, CLASSES, HEIGHT, WIDTH, BLOCK, SEED, SIZES };
-    static const int64_t standard[SIZES] = {0, 0, 0, 0, 16, 0};
+    static const char *const known[] = {"n", "classes", "height", "width", "block", "seed", "distinct", "logits_type", NULL};
+    enum { COUNT, CLASSES, HEIGHT, WIDTH, BLOCK, SEED, DISTINCT, SIZES };
+    static const int64_t standard[SIZES] = {0, 0, 0, 0, 16, 0, 1 << 20};
     int64_t size[SIZES];
     sx_dump_opts o = {0};
     sx_error er;
@@ -334,24 +335,30 @@ static int core_synthetic(lua_State *L)
     if (type != SX_F16 && type != SX_F32) sxl_misuse(L, NULL, "synthetic: logits_type: float16 or float32");
     const size_t n = (size_t)size[COUNT], C = (size_t)size[CLASSES], H = (size_t)size[HEIGHT], W = (size_t)size[WIDTH];
     const size_t px = H * W, B = (size_t)size[BLOCK], dims[2] = {H, W};
+    const size_t made = size[DISTINCT] < size[COUNT] ? (size_t)size[DISTINCT] : n;
     const uint64_t seed = (uint64_t)size[SEED];
     lua_settop(L, 1);
     lua_newtable(L);
     uint8_t *y = sxl_push_scratch(L, n * px, 1);
     lua_rawseti(L, 2, 1);
-    void *x = sxl_push_scratch(L, n * C * px, sx_dtype_size(type));
+    const size_t image = C * px * sx_dtype_size(type);
+    char *x = sxl_push_scratch(L, n, image);
     lua_rawseti(L, 2, 2);
     if (C > 255) sxl_misuse(L, NULL, "synthetic: at most 255 classes");
-    for (size_t i = 0; i < n * px; i++) {
+    for (size_t i = 0; i < made * px; i++) {
         size_t tile = (i / px * H + i % px / W / B) * W + i % W / B;
         y[i] = (uint8_t)(uniform(seed ^ 77, tile) * (double)C);
     }
-    for (size_t i = 0; i < n * C * px; i++) {
+    for (size_t i = 0; i < made * C * px; i++) {
         double v = -2;
         for (uint64_t k = 0; k < 4; k++) v += uniform(seed, 4 * i + k);
         v = 2 * 1.7320508 * v + (y[i / (C * px) * px + i % px] == i / px % C ? 3 : 0);
-        if (type == SX_F32) ((float *)x)[i] = (float)v;
-        else ((uint16_t *)x)[i] = sx_float_to_half((float)v);
+        if (type == SX_F32) ((float *)(void *)x)[i] = (float)v;
+        else ((uint16_t *)(void *)x)[i] = sx_float_to_half((float)v);
+    }
+    for (size_t i = made; i < n; i++) {
+        memcpy(y + i * px, y + i % made * px, px);
+        memcpy(x + i * image, x + i % made * image, image);
     }
     sxl_dump *d = sxl_push_dump(L);
     lua_pushvalue(L, 2);
