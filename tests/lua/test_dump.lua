@@ -63,6 +63,20 @@ test "memory: what it says about itself" (function()
   throws("3 is not in 1 .. 2", function() d:dims(3) end)
 end)
 
+test "synthetic: images repeat" (function()
+  local ce = require "segx".loss.ce {unit = "image"}
+  for _, type in ipairs {"float32", "float16"} do
+    local function images(n, distinct)
+      local d <close> = core.synthetic {n = n, classes = 3, height = 33, width = 47, distinct = distinct, logits_type = type}
+      return ce:eval(d).images
+    end
+    local a, b = table.unpack(images(2))
+    ok(a ~= b)
+    eq(images(5, 2), {a, b, a, b, a})
+    eq(images(2, 7), {a, b})
+  end
+end)
+
 test "memory: number types" (function()
   local m = make(2, 3, 2, 4)
   local want = mean_ce(core.memory {logits = m.logits, labels = m.labels, logits_type = "float64"})
