@@ -4,18 +4,19 @@ bench.lua: times losses on a GPU against the bandwidth of its memory, measured b
   segx --device cuda tests/gpu/bench.lua [NAME=VALUE ...]
     bytes=4G         logits of each dump (at most a quarter of the GPU's memory)
     size=512x1024    of an image
+    repeats=15       evaluations of which the median is taken
     seconds=150      lines that would begin later are left out, with a word
     cases=19:float16,2:float32   which dumps, in this order
     figures=FILE     the figures again, tab-separated, for ratios.lua
     compile=yes      only compiles the kernels, into the cache: one small image, nothing is timed
 
 One image is made up, the others are copies of it, each in its own place in the GPU's memory. They are there before the clock
-starts: uploads are not timed. A figure is the median of 15 evaluations, plan and epilogue included.
+starts: uploads are not timed. A figure is the median of `repeats` evaluations, plan and epilogue included.
 ]]
 local core = require "segx.core"
 local L, A = segx.loss, segx.axis
 
-local opts = {bytes = "4G", size = "512x1024", seconds = "150",
+local opts = {bytes = "4G", size = "512x1024", seconds = "150", repeats = "15",
   cases = "19:float16,19:float32,2:float16,2:float32,150:float16,150:float32"}
 for _, a in ipairs(arg) do
   local key, value = a:match "^(%w+)=(.+)$"
@@ -30,7 +31,7 @@ local gpu = core.device(0)
 if not gpu.name then error(gpu.why) end
 limit = math.min(limit, gpu.memory // 4)
 local figures = opts.figures and assert(io.open(opts.figures, "w"))
-local REPEATS = 15
+local REPEATS = math.tointeger(opts.repeats)
 
 local function gammas(name, n, low, step)
   local v = {}
