@@ -125,6 +125,7 @@ const sx_cuda_counts *sx_cuda_get_counts(const sx_cuda *d) { return &d->counts; 
 void sx_cuda_forget(sx_cuda *d, uint64_t dump)
 {
     d->cu.set_current(d->ctx);
+    d->cu.stream_sync(d->copy);  /* a refused image may still be on its way */
     d->cu.stream_sync(d->stream);
     sx_resident_forget(d, dump);
 }
