@@ -198,8 +198,8 @@ static int core_device(lua_State *L)
     return 1;
 }
 
-/* core.device_counts(): of the GPU that was used last: {compiled, from_cache, launches, uploaded, evicted, split}, or nil; with
- * `measure` also copy_speed, bytes per second read and written inside its memory. */
+/* core.device_counts(): of the GPU that was used last: {compiled, from_cache, launches, uploaded, evicted, split, kernel_ms}, or
+ * nil; with `measure` also copy_speed, bytes per second read and written inside its memory. */
 static int core_device_counts(lua_State *L)
 {
     sxl_session *s = sxl_get_session(L);
@@ -208,13 +208,15 @@ static int core_device_counts(lua_State *L)
     lua_settop(L, 1);
     if (!s->cuda) return 0;
     const sx_cuda_counts *c = sx_cuda_get_counts(s->cuda);
-    lua_createtable(L, 0, 7);
+    lua_createtable(L, 0, 8);
     set_whole(L, "compiled", (lua_Integer)c->compiled);
     set_whole(L, "from_cache", (lua_Integer)c->from_cache);
     set_whole(L, "launches", (lua_Integer)c->launches);
     set_whole(L, "uploaded", (lua_Integer)c->uploaded);
     set_whole(L, "evicted", (lua_Integer)c->evicted);
     set_whole(L, "split", (lua_Integer)c->split);
+    lua_pushnumber(L, c->kernel_ms);
+    lua_setfield(L, -2, "kernel_ms");
     if (lua_toboolean(L, 1)) {
         if (sx_cuda_copy_speed(s->cuda, &speed, &er)) sxl_raise(L, &er);
         lua_pushnumber(L, speed);

@@ -38,6 +38,7 @@ typedef struct sx_cuda_counts {
     uint64_t uploaded;           /* bytes of dumps */
     size_t evicted;              /* times that images had to go */
     size_t split;                /* batches of configurations beyond one */
+    double kernel_ms;            /* of kernels, as the GPU measures it */
 } sx_cuda_counts;
 
 sx_err sx_cuda_open(int index, sx_cuda **out, sx_error *er);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-enum { SEGMENT = 256 << 10 };    /* of an upload that one worker fills at a time */
+enum { STAGE = 16 << 20, SEGMENT = 256 << 10 };   /* bytes of an upload that go at once; that one worker fills at a time */
 
 /* -- Errors ----------------------------------------------------------------------------------------- */
 
@@ -57,7 +57,10 @@ static sx_err enter(sx_cuda *d, sx_error *er)
         (e = SX_CU(d, er, event_new, &d->copied, SX_CU_EVENT_DISABLE_TIMING)))
         return e;
     for (int i = 0; i < 2; i++)
-        if ((e = SX_CU(d, er, event_new, &d->pin[i].event, SX_CU_EVENT_DISABLE_TIMING))) return e;
+        if ((e = SX_CU(d, er, event_new, &d->stage[i].copied, SX_CU_EVENT_DISABLE_TIMING)) ||
+            (e = SX_CU(d, er, event_new, &d->slot[i].begun, 0)) || (e = SX_CU(d, er, event_new, &d->slot[i].computed, 0)) ||
+            (e = SX_CU(d, er, event_new, &d->slot[i].done, SX_CU_EVENT_DISABLE_TIMING)))
+            return e;
     return SX_EOK;
 }
 
@@ -100,20 +103,37 @@ static void free_modules(sx_cuda *d)
     }
 }
 
+static void free_event(sx_cuda *d, void *event)
+{
+    if (event) d->cu.event_free(event);
+}
+
+static void free_pin(sx_cuda *d, sx_pin *p)
+{
+    if (p->p && p->pinned) d->cu.host_free(p->p);
+    else sx_free(p->p);
+    *p = (sx_pin){0};
+}
+
 void sx_cuda_close(sx_cuda *d)
 {
     if (!d) return;
     if (d->ctx) d->cu.set_current(d->ctx);
-    if (d->stream) d->cu.stream_sync(d->stream);
-    if (d->copy) d->cu.stream_sync(d->copy);
     sx_resident_forget(d, 0);
     free_modules(d);
+    sx_cu_drop(d, &d->tables);
+    sx_cu_drop(d, &d->records);
+    sx_cu_drop(d, &d->results);
+    free_pin(d, &d->sent);
     for (int i = 0; i < 2; i++) {
-        if (d->pin[i].p && d->pin[i].pinned) d->cu.host_free(d->pin[i].p);
-        else sx_free(d->pin[i].p);
-        if (d->pin[i].event) d->cu.event_free(d->pin[i].event);
+        free_pin(d, &d->stage[i].pin);
+        free_pin(d, &d->slot[i].results);
+        free_event(d, d->stage[i].copied);
+        free_event(d, d->slot[i].begun);
+        free_event(d, d->slot[i].computed);
+        free_event(d, d->slot[i].done);
     }
-    if (d->copied) d->cu.event_free(d->copied);
+    free_event(d, d->copied);
     if (d->copy) d->cu.stream_free(d->copy);
     if (d->stream) d->cu.stream_free(d->stream);
     if (d->retained) d->cu.primary_release(d->device);
@@ -125,8 +145,6 @@ const sx_cuda_counts *sx_cuda_get_counts(const sx_cuda *d) { return &d->counts; 
 void sx_cuda_forget(sx_cuda *d, uint64_t dump)
 {
     d->cu.set_current(d->ctx);
-    d->cu.stream_sync(d->copy);  /* a refused image may still be on its way */
-    d->cu.stream_sync(d->stream);
     sx_resident_forget(d, dump);
 }
 
@@ -139,7 +157,9 @@ sx_err sx_cu_alloc(sx_cuda *d, sx_dptr *p, size_t n, sx_error *er)
         int rc = d->cu.mem_alloc(p, n ? n : 1);
         if (!rc) return SX_EOK;
         *p = 0;
-        if (rc != SX_CU_OUT_OF_MEMORY || !sx_resident_evict(d, 0)) return sx_cu_check(d, rc, "cuMemAlloc", er);
+        bool gone = false;
+        sx_err e = rc == SX_CU_OUT_OF_MEMORY ? sx_resident_evict(d, 0, &gone, er) : SX_EOK;
+        if (e || !gone) return e ? e : sx_cu_check(d, rc, "cuMemAlloc", er);
     }
 }
 
@@ -147,6 +167,44 @@ void sx_cu_free(sx_cuda *d, sx_dptr *p)
 {
     if (*p) d->cu.mem_free(*p);
     *p = 0;
+}
+
+void sx_cu_drop(sx_cuda *d, sx_room *r)
+{
+    sx_cu_free(d, &r->p);
+    r->n = 0;
+}
+
+sx_err sx_cu_room(sx_cuda *d, sx_room *r, size_t n, sx_error *er)
+{
+    if (r->n >= n) return SX_EOK;
+    sx_err e = r->n ? SX_CU(d, er, stream_sync, d->stream) : SX_EOK;
+    if (e) return e;
+    sx_cu_drop(d, r);
+    if (!(e = sx_cu_alloc(d, &r->p, n, er))) r->n = n;
+    return e;
+}
+
+sx_err sx_cu_pin(sx_cuda *d, sx_pin *p, size_t n, sx_error *er)
+{
+    void *q = NULL;
+    if (p->n >= n) return SX_EOK;
+    free_pin(d, p);
+    p->pinned = d->cu.host_alloc(&q, n, 0) == 0 && q;
+    p->p = p->pinned ? q : sx_malloc_aligned(n);
+    if (!p->p) return sx_nomem(er);
+    p->n = n;
+    return SX_EOK;
+}
+
+size_t sx_cu_share(const sx_cuda *d, size_t n) { return n < d->limit / 8 ? n : d->limit / 8; }
+
+sx_err sx_cu_quiet(sx_cuda *d, sx_error *er)
+{
+    sx_err e = SX_CU(d, er, stream_sync, d->copy), e2 = SX_CU(d, e ? NULL : er, stream_sync, d->stream);
+    d->stage[0].busy = d->stage[1].busy = d->uploading = false;
+    d->done = d->batch;
+    return e ? e : e2;
 }
 
 /* -- Kernels ------------------------------------------------------------------------------------------ */
@@ -224,16 +282,6 @@ done:
 
 /* -- Uploads -------------------------------------------------------------------------------------------- */
 
-/* Pinned memory where it can be had, else any. */
-static sx_err make_pin(sx_cuda *d, sx_pin *pin, sx_error *er)
-{
-    void *p = NULL;
-    if (pin->p) return SX_EOK;
-    pin->pinned = d->cu.host_alloc(&p, SX_PIN_BYTES, 0) == 0 && p;
-    pin->p = pin->pinned ? p : sx_malloc_aligned(SX_PIN_BYTES);
-    return pin->p ? SX_EOK : sx_nomem(er);
-}
-
 typedef struct part_fill {
     sx_fill *f;
     char *to;
@@ -252,18 +300,17 @@ static sx_err fill_segment(void *arg, size_t i, int worker, sx_error *er)
 
 sx_err sx_cu_upload(sx_cuda *d, sx_dptr to, size_t n, sx_fill *f, sx_pool *pool, sx_error *er)
 {
-    for (size_t off = 0; off < n; off += SX_PIN_BYTES) {
-        sx_pin *pin = &d->pin[d->turn];
-        part_fill p = {.f = f, .off = off, .n = n - off < SX_PIN_BYTES ? n - off : SX_PIN_BYTES};
-        sx_err e = make_pin(d, pin, er);
-        if (!e && pin->busy) e = SX_CU(d, er, event_sync, pin->event);
+    for (size_t off = 0; off < n; off += STAGE) {
+        sx_stage *s = &d->stage[d->turn];
+        sx_err e = s->busy ? SX_CU(d, er, event_sync, s->copied) : SX_EOK;
+        if (!e) e = sx_cu_pin(d, &s->pin, STAGE, er);
+        part_fill p = {.f = f, .to = s->pin.p, .off = off, .n = n - off < STAGE ? n - off : STAGE};
+        s->busy = false;
+        if (!e) e = sx_pool_for(pool, (p.n + SEGMENT - 1) / SEGMENT, fill_segment, &p, er);
+        if (!e) e = SX_CU(d, er, to_device, to + off, p.to, p.n, d->copy);
+        if (!e) e = SX_CU(d, er, event_record, s->copied, d->copy);
         if (e) return e;
-        pin->busy = false;
-        p.to = pin->p;
-        if ((e = sx_pool_for(pool, (p.n + SEGMENT - 1) / SEGMENT, fill_segment, &p, er))) return e;
-        if ((e = SX_CU(d, er, to_device, to + off, pin->p, p.n, d->copy)) || (e = SX_CU(d, er, event_record, pin->event, d->copy)))
-            return e;
-        pin->busy = true;
+        s->busy = d->uploading = true;
         d->turn = !d->turn;
         d->counts.uploaded += p.n;
     }
@@ -272,8 +319,11 @@ sx_err sx_cu_upload(sx_cuda *d, sx_dptr to, size_t n, sx_fill *f, sx_pool *pool,
 
 sx_err sx_cu_uploaded(sx_cuda *d, sx_error *er)
 {
+    if (!d->uploading) return SX_EOK;
     sx_err e = SX_CU(d, er, event_record, d->copied, d->copy);
-    return e ? e : SX_CU(d, er, stream_wait, d->stream, d->copied, 0);
+    if (!e) e = SX_CU(d, er, stream_wait, d->stream, d->copied, 0);
+    if (!e) d->uploading = false;
+    return e;
 }
 
 /* -- How fast memory is --------------------------------------------------------------------------------- */
@@ -299,8 +349,9 @@ sx_err sx_cuda_copy_speed(sx_cuda *d, double *bytes_per_second, sx_error *er)
     }
     *bytes_per_second = best > 0 ? 2.0 * (double)n / ((double)best * 1e-3) : 0;
 done:
-    if (from) d->cu.event_free(from);
-    if (to) d->cu.event_free(to);
+    if (e) sx_cu_quiet(d, NULL);
+    free_event(d, from);
+    free_event(d, to);
     sx_cu_free(d, &a);
     sx_cu_free(d, &b);
     return e;

@@ -1,4 +1,9 @@
-/* device.h: an opened GPU, for core/cuda: device.c (driver calls, memory, kernels), resident.c (images in its memory), run.c. */
+/*
+ * device.h: an opened GPU, for core/cuda: device.c (driver calls, memory, kernels), resident.c (images in its memory), run.c.
+ *
+ * Two streams: uploads, and work (tables, kernels, results), which waits for the uploads that it reads. Work goes in batches with
+ * ascending numbers, two of which may be under way. Functions of cuda.h leave nothing under way when they return.
+ */
 #ifndef SX_CUDA_DEVICE_H
 #define SX_CUDA_DEVICE_H
 
@@ -34,6 +39,7 @@ typedef struct sx_resident {
     uint64_t dump;
     size_t images, n_fields, bytes;   /* bytes: of all its pieces, about */
     size_t *start;               /* [images + 1] first piece of each image */
+    size_t most;                 /* pixels of a piece; of the last one of an image the rest */
     sx_gpu_piece *piece;
     size_t n_piece;
     struct sx_resident *next;
@@ -46,13 +52,29 @@ typedef struct sx_module {
     struct sx_module *next;
 } sx_module;
 
-/* Pinned memory that uploads go through, two of them in turn. */
+/* Memory that stays for the next use: the GPU's, and the host's that copies come from and go to (pinned where it can be had). */
+typedef struct sx_room {
+    sx_dptr p;
+    size_t n;
+} sx_room;
 typedef struct sx_pin {
     char *p;
-    bool pinned, busy;
-    void *event;
+    size_t n;
+    bool pinned;
 } sx_pin;
-enum { SX_PIN_BYTES = 16 << 20 };
+
+/* What uploads go through, two of them in turn. */
+typedef struct sx_stage {
+    sx_pin pin;
+    bool busy;
+    void *copied;                /* event: the pin may be filled again */
+} sx_stage;
+
+/* What one of the two batches has that may be under way. */
+typedef struct sx_slot {
+    sx_pin results;
+    void *begun, *computed, *done;   /* events: before and after the kernels (timed); the results are there */
+} sx_slot;
 
 struct sx_cuda {
     sx_driver cu;
@@ -60,16 +82,20 @@ struct sx_cuda {
     bool nvrtc_open, retained, oom;
     int device;
     void *ctx, *stream, *copy, *copied;        /* streams: work, uploads; an event after the latter */
+    bool uploading;              /* there are uploads that work does not wait for yet */
     sx_cuda_info info;
     sx_cuda_counts counts;
     char name[128], nvrtc_path[512], nvrtc_why[600], cache[512];
     sx_module *modules;
-    sx_pin pin[2];
-    int turn;
+    sx_stage stage[2];
+    int turn;                    /* of the stages */
+    sx_slot slot[2];
+    sx_pin sent;                 /* tables and imports of a wave, */
+    sx_room tables, records, results;   /*   and there; sums of tiles; cells and maps */
     sx_slab *slabs;
     sx_resident *residents;
     size_t in_slabs, limit;      /* bytes; limit 0: not known yet */
-    uint64_t batch, done;        /* numbers of the batch that is being made, and of the last one that has ended */
+    uint64_t batch, done;        /* the batch in the making; what it and those after `done` read must stay */
 };
 
 /* -- device.c -- */
@@ -81,12 +107,21 @@ sx_err sx_cu_check(sx_cuda *d, int rc, const char *what, sx_error *er);
 /* Device memory. Makes room by letting images go; SX_EDEVICE with d->oom set when that does not help. */
 sx_err sx_cu_alloc(sx_cuda *d, sx_dptr *p, size_t n, sx_error *er);
 void sx_cu_free(sx_cuda *d, sx_dptr *p);
+/* At least n bytes. What was there is lost; the work that is under way is waited for before it goes. */
+sx_err sx_cu_room(sx_cuda *d, sx_room *r, size_t n, sx_error *er);
+void sx_cu_drop(sx_cuda *d, sx_room *r);
+/* The same on the host; nothing under way may use it. */
+sx_err sx_cu_pin(sx_cuda *d, sx_pin *p, size_t n, sx_error *er);
+/* n bytes, but at most an eighth of what images may take. */
+size_t sx_cu_share(const sx_cuda *d, size_t n);
+/* Waits for all that is under way. */
+sx_err sx_cu_quiet(sx_cuda *d, sx_error *er);
 
 /* The kernels of a text: of this process, from the cache, or compiled. */
 sx_err sx_cu_module(sx_cuda *d, const char *text, bool fast, const sx_module **out, sx_error *er);
 
 /* n bytes to the device at `to`, made piece by piece: fill writes bytes off .. off + n - 1 (off a multiple of 64 KiB), on any
- * worker. Queued on d->copy; d->copied is recorded behind it by sx_cu_uploaded, which makes d->stream wait. */
+ * worker. sx_cu_uploaded makes the work that is queued from then on wait for it. */
 typedef struct sx_fill {
     void (*fill)(struct sx_fill *f, char *to, size_t off, size_t n);
 } sx_fill;
@@ -95,9 +130,9 @@ sx_err sx_cu_uploaded(sx_cuda *d, sx_error *er);
 
 /* -- resident.c -- */
 
-/* Lets images go until n more bytes fit under the limit, or at least once if `must`. dump: the one that is being read, whose images
- * that were used last go first (a walk that does not fit would otherwise never find anything). False: nothing could go. */
-bool sx_resident_evict(sx_cuda *d, uint64_t dump);
+/* Lets a slab go that no batch under way reads, waiting for those if it must. dump: the one that is being read, whose images that were
+ * used last go first (a walk that does not fit would otherwise never find anything). *gone false: there is none. */
+sx_err sx_resident_evict(sx_cuda *d, uint64_t dump, bool *gone, sx_error *er);
 void sx_resident_forget(sx_cuda *d, uint64_t dump);   /* 0: all */
 sx_err sx_resident_of(sx_cuda *d, const sx_dump *dump, sx_resident **out, sx_error *er);
 

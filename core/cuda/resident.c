@@ -24,12 +24,14 @@ static void drop_slab(sx_cuda *d, sx_slab **at)
 }
 
 /* Slabs of other dumps go first, the one longest unused; then of this dump the one that was used last. */
-bool sx_resident_evict(sx_cuda *d, uint64_t dump)
+sx_err sx_resident_evict(sx_cuda *d, uint64_t dump, bool *gone, sx_error *er)
 {
+    *gone = false;
     for (int wait = 0; wait < 2; wait++) {
         sx_slab **best = NULL;
-        if (wait) {                            /* whatever is under way may still read them */
-            if (d->cu.stream_sync(d->stream)) return false;
+        if (wait) {                            /* for every batch but the one in the making */
+            sx_err e = SX_CU(d, er, stream_sync, d->stream);
+            if (e) return e;
             d->done = d->batch - 1;
         }
         for (sx_slab **s = &d->slabs; *s; s = &(*s)->next) {
@@ -44,9 +46,10 @@ bool sx_resident_evict(sx_cuda *d, uint64_t dump)
         if (!best) continue;
         drop_slab(d, best);
         d->counts.evicted++;
-        return true;
+        *gone = true;
+        break;
     }
-    return false;
+    return SX_EOK;
 }
 
 void sx_resident_forget(sx_cuda *d, uint64_t dump)
@@ -84,8 +87,6 @@ static sx_err find_limit(sx_cuda *d, sx_error *er)
     return SX_EOK;
 }
 
-static size_t at_most(const sx_cuda *d, size_t n) { return n < d->limit / 8 ? n : d->limit / 8; }
-
 /* Room for n bytes of a part, in the dump's newest slab or in a new one. */
 static sx_err place(sx_cuda *d, const sx_resident *r, sx_part_of *part, size_t n, sx_error *er)
 {
@@ -94,22 +95,28 @@ static sx_err place(sx_cuda *d, const sx_resident *r, sx_part_of *part, size_t n
     sx_slab *s = d->slabs;
     while (s && (s->dump != dump || s->size - s->used < n)) s = s->next;
     if (!s) {
-        size_t size = at_most(d, SLAB);
+        size_t size = sx_cu_share(d, SLAB);
+        bool gone;
         if (size > r->bytes) size = r->bytes;                /* small dumps have small slabs */
         if (size < n) size = n;
-        while (d->in_slabs + size > d->limit)
-            if (!sx_resident_evict(d, dump)) {
+        while (d->in_slabs + size > d->limit) {
+            sx_err e = sx_resident_evict(d, dump, &gone, er);
+            if (e) return e;
+            if (!gone) {
                 d->oom = true;
                 return sx_fail(er, SX_EDEVICE, "GPU %d (%s): a block of pixels (%zu MiB) does not fit into its memory", d->info.index,
                                d->info.name, size >> 20);
             }
+        }
         if (!(s = sx_calloc(1, sizeof *s))) return sx_nomem(er);
         for (;;) {
             int rc = d->cu.mem_alloc(&s->p, size);
             if (!rc) break;
-            if (rc == SX_CU_OUT_OF_MEMORY && sx_resident_evict(d, dump)) continue;
+            gone = false;
+            sx_err e = rc == SX_CU_OUT_OF_MEMORY ? sx_resident_evict(d, dump, &gone, er) : SX_EOK;
+            if (!e && gone) continue;
             sx_free(s);
-            return sx_cu_check(d, rc, "cuMemAlloc", er);
+            return e ? e : sx_cu_check(d, rc, "cuMemAlloc", er);
         }
         s->size = size;
         s->dump = dump;
@@ -130,7 +137,7 @@ static size_t channels_of(const sx_dump_info *i) { return i->activation == SX_SI
 
 static size_t blocks_of_piece(const sx_cuda *d, const sx_dump_info *i)
 {
-    size_t n = at_most(d, PIECE) / (SX_BLOCK * channels_of(i) * sx_dtype_size(i->logits_type));
+    size_t n = sx_cu_share(d, PIECE) / (SX_BLOCK * channels_of(i) * sx_dtype_size(i->logits_type));
     return n ? n : 1;
 }
 
@@ -142,9 +149,9 @@ sx_err sx_resident_of(sx_cuda *d, const sx_dump *dump, sx_resident **out, sx_err
         if ((*out)->dump == id) return SX_EOK;
     sx_err e = find_limit(d, er);
     if (e) return e;
-    const size_t most = blocks_of_piece(d, info) * SX_BLOCK;
     sx_resident *r = sx_calloc(1, sizeof *r);
     if (!r) return sx_nomem(er);
+    const size_t most = r->most = blocks_of_piece(d, info) * SX_BLOCK;
     r->dump = id;
     r->images = info->n;
     r->n_fields = info->n_fields;

@@ -1,6 +1,7 @@
 /*
  * run.c: a program on a GPU: tasks of a wave in batches, each with all values of the sweep or, where their records do not fit, a
- * part of them at a time; results go to the cells and maps that the CPU would have filled.
+ * part of them at a time; results go to the cells and maps that the CPU would have filled. While the kernels of a batch run, the
+ * images of the next one are decoded and uploaded.
  */
 #include <math.h>
 #include <stdio.h>
@@ -8,17 +9,9 @@
 
 #include "cuda/device.h"
 
-enum { BUDGET = 1 << 30 };       /* bytes of records and maps of a batch: at most that, and an eighth of what there is */
-
-typedef struct buf {
-    sx_dptr p;
-    size_t n;
-} buf;
-
-typedef struct host_buf {
-    char *p;
-    size_t n;
-} host_buf;
+/* Bytes of a batch, and at most an eighth of what images may take: records and maps; maps alone, which wait for their way back in
+ * pinned memory; images that must be uploaded for it. */
+enum { BUDGET = 1 << 30, MAPS = 32 << 20, UPLOADS = 128 << 20 };
 
 struct sx_cuda_work {
     sx_cuda *d;
@@ -34,38 +27,9 @@ struct sx_cuda_work {
     double *constant;            /* of the imports that the program lacks; set_len - sx_prog_import_len of them */
     size_t most_parts;           /* values of the longest first axis */
     size_t budget;
-    buf table, sets, part, cell, map;
-    host_buf host, cells;
+    bool by_label;
     sx_gpu_args args;
 };
-
-/* -- Memory --------------------------------------------------------------------------------------------- */
-
-static sx_err room(sx_cuda *d, buf *b, size_t n, sx_error *er)
-{
-    if (b->n >= n) return SX_EOK;
-    sx_cu_free(d, &b->p);
-    b->n = 0;
-    sx_err e = sx_cu_alloc(d, &b->p, n, er);
-    if (!e) b->n = n;
-    return e;
-}
-
-static sx_err host_room(host_buf *b, size_t n, sx_error *er)
-{
-    if (b->n >= n) return SX_EOK;
-    sx_free(b->p);
-    b->n = 0;
-    if (!(b->p = sx_malloc_aligned(n))) return sx_nomem(er);
-    b->n = n;
-    return SX_EOK;
-}
-
-static void drop(sx_cuda *d, buf *b)
-{
-    sx_cu_free(d, &b->p);
-    b->n = 0;
-}
 
 /* -- A program ------------------------------------------------------------------------------------------ */
 
@@ -153,6 +117,7 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
     w->es = spec->use_double ? 8 : 4;
     w->classes = spec->info->classes;
     w->budget = BUDGET;
+    for (size_t i = 0; i < spec->n_sum; i++) w->by_label |= node(w, spec->sum[i])->op == SX_OP_bysum;
     for (int a = 0; a < sx_graph_axes(spec->g); a++) w->count[a] = sx_prog_axis(prog, a);
     w->list = sx_calloc(spec->n_sum + spec->n_map + 1, sizeof *w->list);
     if (!w->list) e = sx_nomem(er);
@@ -179,15 +144,6 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
 void sx_cuda_work_free(sx_cuda_work *w)
 {
     if (!w) return;
-    w->d->cu.set_current(w->d->ctx);
-    w->d->cu.stream_sync(w->d->stream);
-    drop(w->d, &w->table);
-    drop(w->d, &w->sets);
-    drop(w->d, &w->part);
-    drop(w->d, &w->cell);
-    drop(w->d, &w->map);
-    sx_free(w->host.p);
-    sx_free(w->cells.p);
     sx_free(w->import_at);
     sx_free(w->power_at);
     sx_free(w->constant);
@@ -233,24 +189,21 @@ static bool raises(const sx_cuda_work *w, sx_id exponent, sx_id basis)
     return false;
 }
 
-static sx_err upload_sets(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
+/* The sets of imports and their powers as the kernels read them, into `to`. */
+static sx_err write_sets(sx_cuda_work *w, const sx_cuda_wave *v, char *to, size_t powers, sx_error *er)
 {
     const sx_emitted *e = w->e;
-    const size_t own = sx_prog_import_len(w->prog), powers = (w->set_len * v->sets * w->es + 63) / 64 * 64,
-                 n = powers + w->power_len * v->sets * sizeof(sx_pw);
-    sx_err err = host_room(&w->host, n + 1, er);
-    if (err || (err = room(w->d, &w->sets, n + 1, er))) return err;
+    const size_t own = sx_prog_import_len(w->prog);
     unsigned *need = sx_calloc(e->n_power + 1, sizeof *need);
     if (!need) return sx_nomem(er);
-    for (size_t s = 0; s < v->sets; s++) {
-        char *to = w->host.p + s * w->set_len * w->es;
+    sx_pw *p = (sx_pw *)(void *)(to + powers);
+    for (size_t s = 0; s < v->sets; s++, to += w->set_len * w->es) {
         if (own) memcpy(to, (const char *)v->imports_t + s * own * w->es, own * w->es);
         for (size_t i = own; i < w->set_len; i++) {
             const double x = w->constant[i - own];
             if (w->es == 8) ((double *)(void *)to)[i] = x;
             else ((float *)(void *)to)[i] = (float)x;
         }
-        sx_pw *p = (sx_pw *)(void *)(w->host.p + powers) + s * w->power_len;
         for (size_t i = 0; i < e->n_power; i++) {
             const size_t k = len_of(w, e->power[i]) * combos(w, node(w, e->power[i])->axes), at = w->power_at[i];
             for (size_t j = 0; j < k; j++)
@@ -264,9 +217,7 @@ static sx_err upload_sets(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
         w->args.par[e->par_basis + b] = bits;
     }
     sx_free(need);
-    w->args.imports = w->sets.p;
-    w->args.powers = w->sets.p + powers;
-    return n ? SX_CU(w->d, er, to_device, w->sets.p, w->host.p, n, w->d->stream) : SX_EOK;
+    return SX_EOK;
 }
 
 /* -- A part of the sweep ----------------------------------------------------------------------------------- */
@@ -330,112 +281,150 @@ static part make_part(const sx_cuda_work *w, size_t number, size_t of, sx_gpu_ar
     return p;
 }
 
+static size_t map_bytes(const sx_cuda_work *w, const part *p) { return p->map_rec * SX_BLOCK * w->es; }
+
 static size_t task_bytes(const sx_cuda_work *w, const part *p)
 {
-    return p->rec * (SX_BLOCK / SX_TILE * w->es + sizeof(double)) + p->map_rec * SX_BLOCK * w->es;
+    return p->rec * (SX_BLOCK / SX_TILE * w->es + sizeof(double)) + map_bytes(w, p);
 }
 
 /* How many tasks a batch has and in how many parts the sweep goes: few parts first, since each reads the logits again. */
 static void choose(const sx_cuda_work *w, size_t left, size_t *tasks, size_t *parts)
 {
-    const size_t want = left < 16 ? left : 16;
-    size_t budget = w->budget;
-    if (w->d->limit && budget > w->d->limit / 8) budget = w->d->limit / 8;
+    const size_t want = left < 16 ? left : 16, budget = sx_cu_share(w->d, w->budget);
+    size_t maps;
     for (*parts = 1;; *parts = *parts * 2 < w->most_parts ? *parts * 2 : w->most_parts) {
         size_t bytes = 1;
+        maps = 1;
         for (size_t i = 0; i < *parts; i++) {
             const part p = make_part(w, i, *parts, NULL);
             if (task_bytes(w, &p) > bytes) bytes = task_bytes(w, &p);
+            if (map_bytes(w, &p) > maps) maps = map_bytes(w, &p);
             if (*parts > 64) i += *parts / 64;       /* they hardly differ */
         }
         *tasks = budget / bytes;
         if (*tasks >= want || *parts >= w->most_parts) break;
     }
+    if (*tasks > MAPS / maps) *tasks = MAPS / maps;
     if (*tasks > left) *tasks = left;
     if (*tasks == 0) *tasks = 1;
 }
 
-/* -- A batch -------------------------------------------------------------------------------------------------- */
+/* -- A wave -------------------------------------------------------------------------------------------------- */
 
+/* Tasks of the wave, for a part of the sweep. */
 typedef struct batch {
-    const sx_cuda_wave *v;
-    sx_resident *r;
-    size_t first, n;             /* tasks of the wave */
+    size_t first, n;
+    part part;
+    uint64_t number;
+    bool busy;                   /* under way */
 } batch;
 
-static sx_gpu_piece *piece_of(const batch *b, size_t task, size_t *at)
+/* What the GPU is sent lies in one buffer: imports, powers, then for each task room for its piece's row and itself. Each batch has its
+ * own part of it, so nothing is overwritten before the wave has ended. */
+typedef struct wave {
+    sx_cuda_work *w;
+    const sx_cuda_wave *v;
+    sx_resident *r;
+    size_t powers, tables, row;  /* where they begin; numbers of a piece's row */
+    size_t first, n;             /* tasks of the batch in the making */
+    bool sent;                   /* imports and powers are */
+    bool lessened;
+    batch batch[2];
+    int turn;
+} wave;
+
+static size_t to_256(size_t n) { return (n + 255) / 256 * 256; }
+
+static sx_err begin(wave *q, sx_error *er)
 {
-    const sx_cuda_task *t = &b->v->task[task];
-    const size_t image = b->v->first + t->image;
-    size_t k = b->r->start[image];
-    while (k + 1 < b->r->start[image + 1] && b->r->piece[k + 1].first <= t->first) k++;
-    *at = t->first - b->r->piece[k].first;
-    return &b->r->piece[k];
+    sx_cuda_work *w = q->w;
+    sx_cuda *d = w->d;
+    sx_err e = SX_CU(d, er, set_current, d->ctx);
+    if (!e) e = sx_resident_of(d, q->v->dump, &q->r, er);
+    q->row = SX_PIECE_FIELDS + w->wants.n_field;
+    q->powers = to_256(w->set_len * q->v->sets * w->es);
+    q->tables = q->powers + to_256(w->power_len * q->v->sets * sizeof(sx_pw));
+    const size_t n = q->tables + q->v->n_task * (q->row * sizeof(uint64_t) + sizeof(sx_gpu_task));
+    if (!e) e = sx_cu_pin(d, &d->sent, n + 1, er);
+    if (!e) e = sx_cu_room(d, &d->tables, n + 1, er);
+    if (!e) e = write_sets(w, q->v, d->sent.p, q->powers, er);
+    w->args.imports = d->tables.p;
+    w->args.powers = d->tables.p + q->powers;
+    return e;
 }
 
-/* Brings what the tasks read; as many of them as fit, at least one. */
-static sx_err bring(sx_cuda_work *w, batch *b, size_t most, sx_error *er)
+static sx_gpu_piece *piece_of(const wave *q, const sx_cuda_task *t)
 {
+    return &q->r->piece[q->r->start[q->v->first + t->image] + t->first / q->r->most];
+}
+
+/* Brings what the next tasks read: at most that many, and no more than fit or are worth waiting for, but at least one. */
+static sx_err bring(wave *q, size_t most, sx_error *er)
+{
+    sx_cuda_work *w = q->w;
     sx_cuda *d = w->d;
+    const uint64_t enough = d->counts.uploaded + sx_cu_share(d, UPLOADS);
+    sx_gpu_piece *last = NULL;
     sx_err e = SX_EOK;
     d->batch++;
-    for (b->n = 0; !e && b->n < most; b->n++) {
-        const size_t task = b->first + b->n, image = b->v->first + b->v->task[task].image;
-        size_t at;
-        sx_gpu_piece *p = piece_of(b, task, &at);
-        if (sx_resident_has(b->r, p, &w->wants)) {
-            sx_resident_use(d, b->r, p, &w->wants);
-        } else {
+    for (q->n = 0; q->n < most; q->n++) {
+        const sx_cuda_task *t = &q->v->task[q->first + q->n];
+        sx_gpu_piece *p = piece_of(q, t);
+        const size_t block = (t->first - p->first) / SX_BLOCK;
+        if (p != last && sx_resident_has(q->r, p, &w->wants)) {
+            sx_resident_use(d, q->r, p, &w->wants);
+        } else if (p != last) {
             const sx_image *im;
+            if (q->n > 0 && d->counts.uploaded >= enough) break;
             d->oom = false;
-            e = b->v->fetch(b->v->fetch_arg, image, &im, er);
-            if (!e) e = sx_resident_load(d, b->r, p, &w->wants, b->v->dump, im, b->v->pool, er);
-            if (e == SX_EDEVICE && d->oom && b->n > 0) {      /* the rest comes in another batch */
-                d->oom = false;
-                e = SX_EOK;
-                break;
-            }
-            if (e) break;
-        }
-        b->v->valid[task] = p->valid[at / SX_BLOCK];
-        b->v->masked[task] = p->masked[at / SX_BLOCK];
-    }
-    return e ? e : sx_cu_uploaded(d, er);
-}
-
-/* Tables of pieces and tasks. */
-static sx_err upload_tables(sx_cuda_work *w, const batch *b, sx_error *er)
-{
-    const size_t row = SX_PIECE_FIELDS + w->wants.n_field, pieces = b->n * row * sizeof(uint64_t),
-                 n = pieces + b->n * sizeof(sx_gpu_task);
-    sx_err e = host_room(&w->host, n, er);
-    if (e || (e = room(w->d, &w->table, n, er))) return e;
-    uint64_t *to = (uint64_t *)(void *)w->host.p;
-    sx_gpu_task *task = (sx_gpu_task *)(void *)(w->host.p + pieces);
-    const sx_gpu_piece *last = NULL;
-    size_t n_piece = 0;
-    for (size_t i = 0; i < b->n; i++) {
-        const sx_cuda_task *t = &b->v->task[b->first + i];
-        size_t at;
-        const sx_gpu_piece *p = piece_of(b, b->first + i, &at);
-        if (p != last) {
-            uint64_t *r = to + row * n_piece++;
-            r[SX_PIECE_LOGITS] = p->logits.p;
-            r[SX_PIECE_STRIDE] = p->stride;
-            r[SX_PIECE_LOC] = p->labels.p;
-            r[SX_PIECE_HEAD] = p->labels.p + p->head;
-            r[SX_PIECE_TABLE] = p->labels.p + p->table;
-            for (size_t f = 0; f < w->wants.n_field; f++)
-                r[SX_PIECE_FIELDS + f] = p->field[2 * (size_t)w->wants.field[f] + w->wants.use_double].p;
+            e = q->v->fetch(q->v->fetch_arg, p->image, &im, er);
+            if (!e) e = sx_resident_load(d, q->r, p, &w->wants, q->v->dump, im, q->v->pool, er);
+            if (e == SX_EDEVICE && d->oom && q->n > 0) break;             /* the rest comes in another batch */
+            if (e) return e;
         }
         last = p;
-        task[i] = (sx_gpu_task){.piece = (unsigned)n_piece - 1, .first = (unsigned)at, .count = (unsigned)t->count,
-                                .set = b->v->sets > 1 ? (unsigned)t->image : 0};
+        q->v->valid[q->first + q->n] = p->valid[block];
+        q->v->masked[q->first + q->n] = p->masked[block];
     }
-    w->args.piece = w->table.p;
-    w->args.task = w->table.p + pieces;
-    w->args.n_task = b->n;
-    return SX_CU(w->d, er, to_device, w->table.p, w->host.p, n, w->d->stream);
+    d->oom = false;
+    return sx_cu_uploaded(d, er);
+}
+
+/* Sends the tables of pieces and tasks, and with the first of them what lies before. */
+static sx_err send_tables(wave *q, sx_error *er)
+{
+    sx_cuda_work *w = q->w;
+    sx_cuda *d = w->d;
+    const size_t row = q->row * sizeof(uint64_t), at = q->tables + q->first * (row + sizeof(sx_gpu_task)), tasks = at + q->n * row,
+                 end = tasks + q->n * sizeof(sx_gpu_task), from = q->sent ? at : 0;
+    uint64_t *to = (uint64_t *)(void *)(d->sent.p + at);
+    sx_gpu_task *task = (sx_gpu_task *)(void *)(d->sent.p + tasks);
+    const sx_gpu_piece *last = NULL;
+    unsigned n_piece = 0;
+    for (size_t i = 0; i < q->n; i++) {
+        const sx_cuda_task *t = &q->v->task[q->first + i];
+        const sx_gpu_piece *p = piece_of(q, t);
+        if (p != last) {
+            to[SX_PIECE_LOGITS] = p->logits.p;
+            to[SX_PIECE_STRIDE] = p->stride;
+            to[SX_PIECE_LOC] = p->labels.p;
+            to[SX_PIECE_HEAD] = p->labels.p + p->head;
+            to[SX_PIECE_TABLE] = p->labels.p + p->table;
+            for (size_t f = 0; f < w->wants.n_field; f++)
+                to[SX_PIECE_FIELDS + f] = p->field[2 * (size_t)w->wants.field[f] + w->wants.use_double].p;
+            to += q->row;
+            n_piece++;
+        }
+        last = p;
+        task[i] = (sx_gpu_task){.piece = n_piece - 1, .first = (unsigned)(t->first - p->first), .count = (unsigned)t->count,
+                                .set = q->v->sets > 1 ? (unsigned)t->image : 0};
+    }
+    w->args.piece = d->tables.p + at;
+    w->args.task = d->tables.p + tasks;
+    w->args.n_task = q->n;
+    q->sent = true;
+    return SX_CU(d, er, to_device, d->tables.p + from, d->sent.p + from, end - from, d->stream);
 }
 
 static unsigned grid_of(const sx_cuda *d, size_t blocks, int resident)
@@ -451,114 +440,160 @@ static sx_err launch(sx_cuda_work *w, void *f, unsigned blocks, sx_error *er)
     return SX_CU(w->d, er, launch, f, blocks, 1, 1, SX_CUDA_THREADS, 1, 1, 0, w->d->stream, arguments, NULL);
 }
 
-static bool by_label(const sx_cuda_work *w)
+static size_t cell_bytes(const batch *b) { return to_256(b->n * b->part.rec * sizeof(double)); }
+
+/* Queues the kernels of a batch, and their results' way back. */
+static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
 {
-    for (size_t i = 0; i < w->spec.n_sum; i++)
-        if (node(w, w->spec.sum[i])->op == SX_OP_bysum) return true;
-    return false;
+    sx_cuda_work *w = q->w;
+    sx_cuda *d = w->d;
+    const size_t rec = b->part.rec, records = b->n * (SX_BLOCK / SX_TILE) * rec * w->es;
+    const size_t chunks = b->n * (SX_BLOCK / ((size_t)SX_CUDA_THREADS * (w->es == 8 ? 2 : 4)));
+    const size_t folds = (b->n * rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
+    const sx_module *m = w->module;
+    w->args.part = d->records.p;
+    w->args.cell = d->results.p;
+    w->args.map = d->results.p + cell_bytes(b);
+    w->args.rec = rec;
+    w->args.map_rec = b->part.map_rec;
+    sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
+    if (!e && rec && w->by_label) e = SX_CU(d, er, set_words, d->records.p, 0, records / 4, d->stream);
+    if (!e) e = launch(w, m->pass, grid_of(d, chunks, m->resident[0]), er);
+    if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
+    if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
+    if (!e) e = SX_CU(d, er, to_host, s->results.p, d->results.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->stream);
+    return e ? e : SX_CU(d, er, event_record, s->done, d->stream);
 }
 
-static sx_err fetch_cells(sx_cuda_work *w, const batch *b, const part *p, sx_error *er)
+/* Cells of a part of the sweep, from records. */
+static void put_cells(const wave *q, const batch *b, const double *from)
 {
-    sx_cuda *d = w->d;
-    const size_t len = sx_prog_stat_len(w->prog), n = b->n * p->rec * sizeof(double);
-    double *to = b->v->cells + b->first * len;
-    if (p->of == 1) return SX_CU(d, er, to_host, to, w->cell.p, n, d->stream);   /* a record is a cell */
-    sx_err e = host_room(&w->cells, n, er);
-    if (e || (e = SX_CU(d, er, to_host, w->cells.p, w->cell.p, n, d->stream)) || (e = SX_CU(d, er, stream_sync, d->stream))) return e;
-    const double *from = (const double *)(const void *)w->cells.p;
+    const sx_cuda_work *w = q->w;
+    const part *p = &b->part;
+    const size_t len = sx_prog_stat_len(w->prog);
+    double *to = q->v->cells + b->first * len;
+    if (p->of == 1) {            /* a record is a cell */
+        memcpy(to, from, b->n * len * sizeof *to);
+        return;
+    }
     for (size_t s = 0; s < w->spec.n_sum; s++) {
-        const size_t own = len_of(w, w->spec.sum[s]), k = combos_in(w, p, w->e->sum_sink[s]), off = w->args.par[w->e->par_sum + s];
-        for (size_t i = 0; i < k; i++) {
+        const size_t own = len_of(w, w->spec.sum[s]), k = combos_in(w, p, w->e->sum_sink[s]);
+        for (size_t i = 0; i < k; i++, from += own) {
             const size_t at = sx_prog_stat_off(w->prog, s) + whole(w, p, w->e->sum_sink[s], i) * own;
-            for (size_t t = 0; t < b->n; t++) memcpy(to + t * len + at, from + t * p->rec + off + i * own, own * sizeof *to);
+            for (size_t t = 0; t < b->n; t++) memcpy(to + t * len + at, from + t * p->rec, own * sizeof *to);
+        }
+    }
+}
+
+typedef struct put_maps {
+    const wave *q;
+    const batch *b;
+    const char *from;
+} put_maps;
+
+static sx_err put_task(void *arg, size_t t, int worker, sx_error *er)
+{
+    const put_maps *a = arg;
+    const sx_cuda_work *w = a->q->w;
+    const sx_cuda_wave *v = a->q->v;
+    const part *p = &a->b->part;
+    const sx_cuda_task *task = &v->task[a->b->first + t];
+    const size_t px = sx_dump_n_px(v->dump, v->first + task->image);
+    const char *from = a->from + t * map_bytes(w, p);
+    (void)worker, (void)er;
+    for (size_t m = 0; m < w->spec.n_map; m++) {
+        const size_t own = len_of(w, w->spec.map[m]), k = combos_in(w, p, w->e->map_sink[m]);
+        char *to = v->map[task->image * v->map_step + m];
+        for (size_t i = 0; i < k * own; i++, from += SX_BLOCK * w->es) {
+            const size_t row = whole(w, p, w->e->map_sink[m], i / own) * own + i % own;
+            memcpy(to + (row * px + task->first) * w->es, from, task->count * w->es);
         }
     }
     return SX_EOK;
 }
 
-static sx_err fetch_maps(sx_cuda_work *w, const batch *b, const part *p, sx_error *er)
+/* The end of a batch: waits for it and puts its results where they belong. Its slot is free then. */
+static sx_err finish(wave *q, int turn, sx_error *er)
 {
+    sx_cuda *d = q->w->d;
+    batch *b = &q->batch[turn];
+    const sx_slot *s = &d->slot[turn];
+    float ms = 0;
+    if (!b->busy) return SX_EOK;
+    sx_err e = SX_CU(d, er, event_sync, s->done);
+    if (!e) e = SX_CU(d, er, event_time, &ms, s->begun, s->computed);
+    if (e) return e;
+    b->busy = false;
+    d->counts.kernel_ms += (double)ms;
+    if (b->part.number + 1 == b->part.of) d->done = b->number;
+    put_cells(q, b, (const double *)(const void *)s->results.p);
+    put_maps a = {.q = q, .b = b, .from = s->results.p + cell_bytes(b)};
+    return b->part.map_rec ? sx_pool_for(q->v->pool, b->n, put_task, &a, er) : SX_EOK;
+}
+
+/* The life of a batch, for each part of the sweep: the one before the last ends and leaves its slot; images come, while the last one
+ * computes; then tables, kernels, results. It ends like that when another takes its slot, or with the wave. */
+static sx_err run_batch(wave *q, size_t tasks, size_t parts, sx_error *er)
+{
+    sx_cuda_work *w = q->w;
     sx_cuda *d = w->d;
     sx_err e = SX_EOK;
-    for (size_t t = 0; t < b->n; t++) {
-        const sx_cuda_task *task = &b->v->task[b->first + t];
-        const size_t px = sx_dump_n_px(b->v->dump, b->v->first + task->image);
-        for (size_t m = 0; m < w->spec.n_map; m++) {
-            const size_t own = len_of(w, w->spec.map[m]), k = combos_in(w, p, w->e->map_sink[m]);
-            char *to = b->v->map[task->image * b->v->map_step + m];
-            for (size_t i = 0; !e && i < k * own; i++) {
-                const size_t row = whole(w, p, w->e->map_sink[m], i / own) * own + i % own;
-                const size_t from = t * p->map_rec + w->args.par[w->e->par_map + m] + i;
-                e = SX_CU(d, er, to_host, to + (row * px + task->first) * w->es, w->map.p + from * SX_BLOCK * w->es,
-                          task->count * w->es, d->stream);
-            }
-        }
-    }
-    return e;
-}
-
-static sx_err run_part(sx_cuda_work *w, const batch *b, size_t number, size_t of, sx_error *er)
-{
-    sx_cuda *d = w->d;
-    const part p = make_part(w, number, of, &w->args);
-    const size_t records = b->n * (SX_BLOCK / SX_TILE) * p.rec * w->es;
-    const size_t chunks = b->n * (SX_BLOCK / ((size_t)SX_CUDA_THREADS * (w->es == 8 ? 2 : 4)));
-    sx_err e;
-    if ((e = room(d, &w->part, records + 1, er)) || (e = room(d, &w->cell, b->n * p.rec * sizeof(double) + 1, er)) ||
-        (e = room(d, &w->map, b->n * p.map_rec * SX_BLOCK * w->es + 1, er)))
-        return e;
-    w->args.part = w->part.p;
-    w->args.cell = w->cell.p;
-    w->args.map = w->map.p;
-    w->args.rec = p.rec;
-    w->args.map_rec = p.map_rec;
-    if (p.rec && by_label(w) && (e = SX_CU(d, er, set_words, w->part.p, 0, records / 4, d->stream))) return e;
-    if ((e = launch(w, w->module->pass, grid_of(d, chunks, w->module->resident[0]), er))) return e;
-    if (p.rec) {
-        const size_t blocks = (b->n * p.rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
-        if ((e = launch(w, w->module->fold, grid_of(d, blocks, w->module->resident[1]), er)) || (e = fetch_cells(w, b, &p, er)))
-            return e;
-    }
-    if (p.map_rec && (e = fetch_maps(w, b, &p, er))) return e;
-    return SX_CU(d, er, stream_sync, d->stream);
-}
-
-static sx_err run_batch(sx_cuda_work *w, batch *b, size_t most, size_t parts, sx_error *er)
-{
-    sx_err e = bring(w, b, most, er);
-    if (!e) e = upload_tables(w, b, er);
     for (size_t i = 0; !e && i < parts; i++) {
-        if (sx_interrupted()) e = sx_fail(er, SX_EINTR, "interrupted");
-        else e = run_part(w, b, i, parts, er);
+        batch *b = &q->batch[q->turn];
+        sx_slot *s = &d->slot[q->turn];
+        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
+        e = finish(q, q->turn, er);
+        if (!e && i == 0) e = bring(q, tasks, er);
+        if (!e && i == 0) e = send_tables(q, er);
+        if (e) return e;
+        *b = (batch){.first = q->first, .n = q->n, .part = make_part(w, i, parts, &w->args), .number = d->batch};
+        const size_t results = cell_bytes(b) + b->n * map_bytes(w, &b->part);
+        e = sx_cu_room(d, &d->records, b->n * (SX_BLOCK / SX_TILE) * b->part.rec * w->es + 1, er);
+        if (!e) e = sx_cu_room(d, &d->results, results + 1, er);
+        if (!e) e = sx_cu_pin(d, &s->results, results + 1, er);
+        if (!e) e = compute(q, b, s, er);
+        b->busy = !e;
+        q->turn = !q->turn;
     }
-    w->d->done = w->d->batch;    /* nothing is under way: either waited for or failed */
-    if (e) w->d->cu.stream_sync(w->d->stream);
+    if (!e) q->first += q->n;
     return e;
+}
+
+static sx_err finish_all(wave *q, sx_error *er)
+{
+    sx_err e = finish(q, q->turn, er);         /* the older one */
+    return e ? e : finish(q, !q->turn, er);
+}
+
+/* Out of memory: what is under way ends well, and there is room for smaller batches. */
+static sx_err lessen(wave *q, sx_error *er)
+{
+    sx_cuda *d = q->w->d;
+    sx_err e = finish_all(q, er);
+    if (!e) e = sx_cu_quiet(d, er);
+    if (e) return e;
+    sx_cu_drop(d, &d->records);
+    sx_cu_drop(d, &d->results);
+    q->w->budget /= 2;
+    q->lessened = true;
+    d->counts.split++;
+    d->oom = false;
+    return SX_EOK;
 }
 
 sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
 {
     sx_cuda *d = w->d;
-    batch b = {.v = v};
+    wave q = {.w = w, .v = v};
     d->oom = false;
-    sx_err e = SX_CU(d, er, set_current, d->ctx);
-    if (!e) e = sx_resident_of(d, v->dump, &b.r, er);
-    if (!e) e = upload_sets(w, v, er);
-    while (!e && b.first < v->n_task) {
+    sx_err e = begin(&q, er);
+    while (!e && q.first < v->n_task) {
         size_t tasks, parts;
-        choose(w, v->n_task - b.first, &tasks, &parts);
-        e = run_batch(w, &b, tasks, parts, er);
-        if (e == SX_EDEVICE && d->oom && (tasks > 1 || parts < w->most_parts)) {   /* again, with less at a time */
-            drop(d, &w->part);
-            drop(d, &w->cell);
-            drop(d, &w->map);
-            w->budget /= 2;
-            d->counts.split++;
-            e = SX_EOK;
-            continue;
-        }
-        if (!e) b.first += b.n;
+        choose(w, v->n_task - q.first, &tasks, &parts);
+        e = run_batch(&q, tasks, parts, er);
+        if (e == SX_EDEVICE && d->oom && (tasks > 1 || parts < w->most_parts || !q.lessened)) e = lessen(&q, er);
     }
+    if (!e) e = finish_all(&q, er);
+    if (e) sx_cu_quiet(d, NULL);
     return e;
 }

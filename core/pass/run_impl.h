@@ -83,7 +83,8 @@ typedef struct sx_walk {
     sx_prog *prog;
     sx_cuda_work *gpu;               /* the same program there; NULL: the CPU runs it */
     sx_wave own;                     /* what is decoded here, unless the dump keeps it */
-    const sx_image *image;           /* this wave: count images from number first; NULL: they need not be decoded */
+    bool keep;                       /* the dump may have decoded images afterwards */
+    const sx_image *image;           /* of this wave, count images from number first; not on a GPU */
     size_t first, count;
     size_t stat_len, import_len;
     bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */

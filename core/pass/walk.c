@@ -10,6 +10,7 @@
 #define WAVE_BYTES ((size_t)24 << 20)
 #define WAVE_PX ((size_t)4 << 20)
 #define GPU_WAVE_PX ((size_t)64 << 20)
+#define GPU_WAVE_BYTES ((size_t)1 << 30) /* decoded, of images that the GPU does not have: many batches, that overlap */
 #define CELL_BYTES ((size_t)64 << 20)
 
 static size_t quarter(const sx_runner *r, size_t most) { return sx_run_mem(r) / 4 < most ? sx_run_mem(r) / 4 : most; }
@@ -133,24 +134,34 @@ static sx_err emit_wave(sx_walk *w, sx_error *er)
     return SX_EOK;
 }
 
-/* Makes images from `first` on available: kept ones, or a wave decoded now. keep: the dump may have it afterwards. */
-static sx_err next_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+/* Image `first` and some after it: kept ones, the walk's own, or at most `most` that are decoded now. */
+static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out, sx_error *er)
 {
     sx_dump *d = w->r->p->d;
     const uint32_t fields = sx_prog_fields(w->prog);
-    const sx_wave *wave = sx_dump_kept(d, first, fields);
-    sx_err e = SX_EOK;
-    if (!wave) {
-        size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
-        if (count < threads) count = threads;
-        if (count > most) count = most;
-        e = sx_dump_prepare(d, first, count, fields, &w->own, er);
-        if (!e) e = sx_pool_for(w->r->o.pool, w->own.tasks, decode_task, w, er);
-        if (e) return e;
-        if (keep) sx_dump_keep(d, &w->own, fields);
-        wave = keep ? sx_dump_kept(d, first, fields) : &w->own;
-        if (!wave) return sx_nomem(er);
+    *out = sx_dump_kept(d, first, fields);
+    if (!*out && first >= w->own.first && first - w->own.first < w->own.count) *out = &w->own;
+    if (*out) return SX_EOK;
+    size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
+    if (count < threads) count = threads;
+    if (count > most) count = most;
+    sx_err e = sx_dump_prepare(d, first, count, fields, &w->own, er);
+    if (!e) e = sx_pool_for(w->r->o.pool, w->own.tasks, decode_task, w, er);
+    if (e) {
+        w->own.count = 0;
+        return e;
     }
+    if (w->keep) sx_dump_keep(d, &w->own, fields);
+    *out = w->keep ? sx_dump_kept(d, first, fields) : &w->own;
+    return *out ? SX_EOK : sx_nomem(er);
+}
+
+/* The next wave: as many images as are decoded at a time. */
+static sx_err next_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
+{
+    const sx_wave *wave;
+    sx_err e = decoded(w, first, most, &wave, er);
+    if (e) return e;
     w->first = first;
     w->image = wave->image + (first - wave->first);
     w->count = wave->count - (first - wave->first);
@@ -184,30 +195,24 @@ static sx_err start_gpu(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id 
     return e;
 }
 
-/* An image that the GPU does not have: of the wave, or decoded now. */
+/* An image that the GPU does not have, with others of the wave. */
 static sx_err fetch_image(void *arg, size_t image, const sx_image **out, sx_error *er)
 {
     sx_walk *w = arg;
-    if (w->image) {
-        *out = &w->image[image - w->first];
-        return SX_EOK;
-    }
-    sx_err e = sx_dump_prepare(w->r->p->d, image, 1, sx_prog_fields(w->prog), &w->own, er);
-    if (!e) e = sx_pool_for(w->r->o.pool, w->own.tasks, decode_task, w, er);
-    *out = w->own.image;
+    const sx_wave *wave;
+    sx_err e = decoded(w, image, w->first + w->count - image, &wave, er);
+    if (!e) *out = &wave->image[image - wave->first];
     return e;
 }
 
-/* A wave whose images the GPU has already, or else one from the dump. */
-static sx_err gpu_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+/* The next wave on a GPU: images that it has, or else some that it will ask for one by one. */
+static void gpu_wave(sx_walk *w, size_t first, size_t most)
 {
     size_t n = 0;
     while (n < most && sx_cuda_resident(w->gpu, w->r->p->d, first + n)) n++;
-    if (n == 0) return next_wave(w, first, most, keep, er);
-    w->image = NULL;
+    if (n == 0) n = sx_dump_wave_size(w->r->p->d, first, GPU_WAVE_BYTES);
     w->first = first;
-    w->count = n;
-    return SX_EOK;
+    w->count = n < most ? n : most;
 }
 
 static sx_err run_gpu(sx_walk *w, sx_error *er)
@@ -223,12 +228,13 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
 static sx_err run_cpu(sx_walk *w, sx_error *er) { return sx_pool_for(w->r->o.pool, w->n_task, block_task, w, er); }
 
 /* The next images, at most `most` of them, into cells and maps. */
-static sx_err do_wave(sx_walk *w, size_t first, size_t most, bool keep, sx_error *er)
+static sx_err do_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 {
     sx_err e = SX_EOK;
     for (;;) {
         bool gpu = w->gpu != NULL;
-        e = gpu ? gpu_wave(w, first, most, keep, er) : next_wave(w, first, most, keep, er);
+        if (gpu) gpu_wave(w, first, most);
+        else e = next_wave(w, first, most, er);
         if (!e) e = plan_tasks(w, er);
         if (!e && w->per_image) e = fill_imports(w, er);
         if (!e) e = gpu ? run_gpu(w, er) : run_cpu(w, er);
@@ -253,12 +259,12 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
 {
     sx_runner *r = w->r;
     uint64_t done = 0, total = 0;
-    const bool keep = sx_dump_decoded_bytes(r->p->d) <= sx_run_mem(r) / 4;
     sx_err e = SX_EOK;
+    w->keep = sx_dump_decoded_bytes(r->p->d) <= sx_run_mem(r) / 4;
     for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
     if (!w->per_image && (e = fill_imports(w, er))) return e;
     for (size_t first = from; first < to; first += w->count) {
-        if ((e = do_wave(w, first, to - first < wave_max ? to - first : wave_max, keep, er))) return e;
+        if ((e = do_wave(w, first, to - first < wave_max ? to - first : wave_max, er))) return e;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
         for (size_t t = 0; t < w->n_task; t++) {

@@ -94,13 +94,26 @@ L
 FAKE_CUDA_MEMORY=4000000 run 0 '*' 'on_cpu 0' '300 gammas in 4 MB: a part of the sweep at a time' -- --device cuda long.lua
 [ -s long ] && cmp -s o long; ok $? '300 gammas in 4 MB: the same'
 
-# -- Every call fails once: a message and status 5, or the right numbers; nothing is left behind
-export FAKE_CUDA_LOG=$tmp/log SIZE=17
-"$B" --device cpu value.lua >want 2>/dev/null
+# -- Many batches: uploads of the next one while kernels are under way
+export FAKE_CUDA_LOG=$tmp/log
+SIZE=400 "$B" --device cpu value.lua >want 2>/dev/null
 rm -f log
-"$B" --device cuda value.lua >o 2>e
-same; ok $? 'a small dump'
-calls=$(awk '{ print $2 }' log)
+SIZE=400 FAKE_CUDA_MEMORY=16000000 FAKE_CUDA_ASYNC=0 run 0 '*' 'on_cpu 0' 'a dump in batches' -- --device cuda value.lua
+same; ok $? 'a dump in batches: the same'
+has log 'overlapped [1-9]' 'a dump in batches: they overlap'
+
+# -- What an evaluation of a resident dump costs
+cat >again.lua <<'L'
+local segx, core = require "segx", require "segx.core"
+local d = core.synthetic {n = 3, classes = 5, height = 40, width = 40}
+local t = segx.loss.dice {}:tensor(d)
+for _ = 1, 1 + os.getenv "TIMES" do core.eval(d, {t}) end
+L
+count() { rm -f log; TIMES=$1 "$B" --device cuda again.lua && awk '{ print $2 }' log; }
+calls=$(count 0)
+is "$(($(count 10) - calls))" 120 'calls of the driver in ten evaluations of a resident dump'
+
+# -- Every call fails once: a message and status 5, or the right numbers; nothing is left behind
 each() {  # each CALLS WHAT NAME: FAKE_CUDA_FAIL=i:WHAT
     local good=0 i s right=0 said=0
     for ((i = 1; i <= $1; i++)); do
@@ -116,8 +129,16 @@ each() {  # each CALLS WHAT NAME: FAKE_CUDA_FAIL=i:WHAT
     [ $right -gt 0 ] || good=1
     ok $good "$3"
 }
-each "$calls" :999 'every call fails once'
-each 12 cuMemAlloc_v2:2 'memory is short once, at every allocation'
+small() {  # small NAME: all of that for a dump of this SIZE
+    "$B" --device cpu value.lua >want 2>/dev/null
+    rm -f log
+    "$B" --device cuda value.lua >o 2>e
+    same; ok $? "$1"
+    each "$(awk '{ print $2 }' log)" :999 "$1: every call fails once"
+    each "$2" cuMemAlloc_v2:2 "$1: memory is short once, at every allocation"
+}
+SIZE=17 small 'a small dump' 8
+SIZE=100 FAKE_CUDA_MEMORY=900000 small 'three batches and too little memory' 10
 unset FAKE_CUDA_LOG
 
 # -- Run folders: exact has the CPU's bits and shares them, fast does not

@@ -14,7 +14,8 @@
  *   FAKE_CUDA_MEMORY=BYTES         the device's memory (default 4 GiB)
  *   FAKE_CUDA_CC=75                its compute capability (default 90)
  *   FAKE_CUDA_DEVICES=N            how many (default 1)
- *   FAKE_CUDA_LOG=FILE             at the end: calls, launches, bytes that were not freed
+ *   FAKE_CUDA_LOG=FILE             at the end: calls, launches, copies to the device while kernels of another stream were queued,
+ *                                  bytes that were not freed
  *   FAKE_CUDA_TRACE=FILE           every call's name, as they come
  */
 #include <dlfcn.h>
@@ -31,7 +32,7 @@
 typedef unsigned long long dptr;
 enum { OK = 0, INVALID = 1, NO_MEMORY = 2, NO_BINARY = 209, BAD_HANDLE = 400, NOT_FOUND = 500, NOT_READY = 600, FAILED = 999 };
 
-static size_t used, calls, launches;
+static size_t used, calls, launches, overlapped;
 
 static long long number(const char *name, long long otherwise)
 {
@@ -81,7 +82,7 @@ __attribute__((destructor)) static void tell(void)
     const char *path = getenv("FAKE_CUDA_LOG");
     FILE *f = path ? fopen(path, "a") : NULL;
     if (!f) return;
-    fprintf(f, "calls %zu launches %zu left %zu\n", calls, launches, used);
+    fprintf(f, "calls %zu launches %zu overlapped %zu left %zu\n", calls, launches, overlapped, used);
     fclose(f);
 }
 
@@ -307,6 +308,12 @@ static int copy(void *to, const void *from, size_t n, stream *s, int host_to, in
     w->from = pageable_from ? memcpy(w->own, from, n) : from;
     w->n = n;
     w->unknown = pageable_to;
+    for (const stream *o = streams; host_from && o; o = o->next)
+        for (const work *x = o == s ? NULL : o->first; x; x = x->next)
+            if (x->what == LAUNCH) {
+                overlapped++;
+                break;
+            }
     if (pageable_to) run_until(s, s->queued);
     return queued(s);
 }

@@ -1,7 +1,7 @@
 -- test_device.lua: on the stand-in for a GPU (libcuda.c) every loss has the bits that it has on the CPU: values, parts,
 -- gradients, sweeps, over the types of dumps; and it is really computed there.
 local T = require "harness"
-local segx = require "segx"
+local segx, core = require "segx", require "segx.core"
 local test, eq, ok, near, throws = T.test, T.eq, T.ok, T.near, T.throws
 local L, A, W = segx.loss, segx.axis, segx.weights
 
@@ -138,6 +138,17 @@ test "fast mode: near" (function()
     ok(b.stats.on_gpu > 0 and b.stats.on_cpu == 0, "not on the GPU")
     near(b.value, a.value, 4e-6 * math.abs(a.value) + 1e-9)
   end
+end)
+
+test "the time of kernels is counted" (function()
+  local d <close> = dump(small)
+  local loss, o = L.focal {}, {device = "cuda"}
+  loss:eval(d, o)
+  local before = core.device_counts()
+  loss:eval(d, o)
+  local after = core.device_counts()
+  ok(after.kernel_ms > before.kernel_ms and after.kernel_ms < before.kernel_ms + 1e4, after.kernel_ms)
+  eq(after.uploaded, before.uploaded)
 end)
 
 test "options" (function()
