@@ -18,19 +18,28 @@
 #include "base/pool.h"
 #include "dump/dump.h"
 #include "graph/graph.h"
+#include "pass/pass.h"
 
 #define SXL_TENSOR "segx.Tensor"
 #define SXL_DUMP "segx.Dump"
 #define SXL_DIMS 16 /* of a dense tensor */
 #define SXL_ALL_IMAGES SIZE_MAX
 
+typedef struct sxl_gpu {
+    struct sx_cuda *cuda; /* the one that was used last, or NULL */
+    int index;
+    bool checked[2];      /* found to have the bits of the CPU, in single and in double precision */
+    sx_gpu_choice choice; /* for evaluations that name no device */
+    bool off, absent;     /* they get none any more, because of `why`; absent: there is no driver, or it sees no GPU */
+    sx_error why;
+} sxl_gpu;
+
 typedef struct sxl_session {
     sx_graph *g;
     sx_pool *pool;  /* NULL until first needed */
     int running;    /* evaluations under way: the pool must stay */
-    struct sx_cuda *cuda; /* the GPU that was used last, or NULL */
-    int cuda_index;
     uint32_t slots; /* dump numbers given out */
+    sxl_gpu gpu;
 } sxl_session;
 
 /* Immutable. User value 1: lazy: the Dump it reads, or nil; dense: list of the names of its
@@ -153,7 +162,7 @@ void sxl_open_fit(lua_State *L); /* functions into the module table on top */
 
 /* -- bind_cuda.c ------------------------------------------------------------------------------- */
 
-/* Reads the options `device` and `mode` (of the table at idx, 0 = none, else of the program) into o; opens the GPU. */
+/* Reads the options `device` and `mode` (of the table at idx, 0 = none, else of the program) into o; opens the GPU that is named. */
 void sxl_read_device(lua_State *L, int idx, struct sx_run_opts *o);
 /* What the GPU has of a dump (or NULL) goes. */
 void sxl_forget_dump(lua_State *L, const sx_dump *d);

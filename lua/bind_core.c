@@ -6,7 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #include <lualib.h>
@@ -36,7 +35,7 @@ sxl_session *sxl_get_session(lua_State *L)
 static int session_gc(lua_State *L)
 {
     sxl_session *s = lua_touserdata(L, 1);
-    sx_cuda_close(s->cuda);
+    sx_cuda_close(s->gpu.cuda);
     sx_pool_free(s->pool);
     sx_graph_free(s->g);
     *s = (sxl_session){0};
@@ -656,9 +655,7 @@ static int core_exact(lua_State *L)
 /* core.clock(): seconds that only ever grow. */
 static int core_clock(lua_State *L)
 {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    lua_pushnumber(L, (double)t.tv_sec + 1e-9 * (double)t.tv_nsec);
+    lua_pushnumber(L, sx_seconds());
     return 1;
 }
 

@@ -1,6 +1,7 @@
 /*
- * bind_cuda.c: graphics processors: the text of kernels (segx kernel, tests).
+ * bind_cuda.c: graphics processors: the text of kernels (segx kernel, tests), which one evaluations run on, what there is.
  */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -118,32 +119,91 @@ static const char *setting(lua_State *L, int idx, const char *name)
     return lua_tostring(L, -1);
 }
 
-/* "cpu" -1, "cuda" 0, "cuda:N" N; anything else is misuse. */
+enum { ON_CPU = -1, BY_ITSELF = -2 };
+
+/* "cuda" 0, "cuda:N" N, ON_CPU, BY_ITSELF; anything else is misuse. */
 static int device_number(lua_State *L, const char *s)
 {
-    if (!s || strcmp(s, "cpu") == 0) return -1;
+    if (!s || strcmp(s, "auto") == 0) return BY_ITSELF;
+    if (strcmp(s, "cpu") == 0) return ON_CPU;
     if (strcmp(s, "cuda") == 0) return 0;
     const size_t digits = strncmp(s, "cuda:", 5) == 0 ? strspn(s + 5, "0123456789") : 0;
     if (!digits || digits > 3 || s[5 + digits])
-        sxl_misuse(L, NULL, "device: \"cpu\", \"cuda\" or \"cuda:N\", not \"%s\"", s);
+        sxl_misuse(L, NULL, "device: \"auto\", \"cpu\", \"cuda\" or \"cuda:N\", not \"%s\"", s);
     return (int)strtol(s + 5, NULL, 10);
 }
 
-static sx_cuda *open_device(lua_State *L, int index)
+static void close_gpu(sxl_gpu *g)
+{
+    sx_cuda_close(g->cuda);
+    g->cuda = NULL;
+    g->checked[0] = g->checked[1] = false;
+}
+
+static sx_err open_gpu(sxl_gpu *g, int index, sx_error *er)
+{
+    if (g->cuda && g->index == index) return SX_EOK;
+    close_gpu(g);
+    g->index = index;
+    return sx_cuda_open(index, &g->cuda, er);
+}
+
+/* GPU number index, for someone who asked for it. */
+static sx_err want_gpu(lua_State *L, int index, sx_error *er)
 {
     sxl_session *s = sxl_get_session(L);
-    sx_error er;
-    if (s->cuda && s->cuda_index == index) return s->cuda;
-    if (s->running) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
-    sx_cuda_close(s->cuda);
-    s->cuda = NULL;
-    if (sx_cuda_open(index, &s->cuda, &er)) sxl_raise(L, &er);
-    s->cuda_index = index;
-    return s->cuda;
+    if (s->running && !(s->gpu.cuda && s->gpu.index == index)) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
+    return open_gpu(&s->gpu, index, er);
+}
+
+/* -- A GPU that is taken by itself -------------------------------------------------------------- */
+
+/* No GPU for the rest of the process. Another evaluation may yet use the one that is open. */
+static void give_up(sxl_session *s, const sx_error *why)
+{
+    s->gpu.off = true;
+    s->gpu.why = *why;
+    if (s->running <= 1) close_gpu(&s->gpu);
+}
+
+static void on_failed(void *arg, const sx_error *why) { give_up(arg, why); }
+
+/* Is there a GPU, and has it the bits of the CPU? The one that is open, else number 0. */
+static sx_err find_gpu(sxl_session *s, bool use_double, sx_error *er)
+{
+    sxl_gpu *g = &s->gpu;
+    sx_err e = SX_EOK;
+    if (!g->cuda) {
+        sx_driver driver;
+        if ((e = sx_driver_open(&driver, er))) g->absent = driver.absent;
+        else e = open_gpu(g, 0, er);
+    }
+    if (!e && !g->checked[use_double]) e = sx_check_gpu(g->cuda, s->pool, use_double, er);
+    if (!e) g->checked[use_double] = true;
+    return e;
+}
+
+static sx_cuda *on_open(void *arg, bool use_double, sx_error *why)
+{
+    sxl_session *s = arg;
+    if (!s->gpu.off && find_gpu(s, use_double, why)) give_up(s, why);
+    if (s->gpu.off) *why = s->gpu.why;
+    return s->gpu.off ? NULL : s->gpu.cuda;
+}
+
+/* The seconds from which a GPU is worth its start: a context and a kernel take about one. SEGX_GPU_SECONDS: others. */
+static double gpu_seconds(void)
+{
+    const char *s = getenv("SEGX_GPU_SECONDS");
+    char *end = NULL;
+    const double v = s ? strtod(s, &end) : 2;
+    return s && (end == s || *end || !(v >= 0)) ? 2 : v;
 }
 
 void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
 {
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
     const int index = device_number(L, setting(L, idx, "device"));
     lua_pop(L, 1);
     const char *mode = setting(L, idx, "mode");
@@ -151,8 +211,66 @@ void sxl_read_device(lua_State *L, int idx, sx_run_opts *o)
         sxl_misuse(L, NULL, "mode: \"fast\" or \"exact\", not \"%s\"", mode);
     o->fast = index >= 0 && mode && mode[0] == 'f';
     lua_pop(L, 1);
-    o->cuda = index >= 0 ? open_device(L, index) : NULL;
+    o->cuda = NULL;
+    o->choice = NULL;
+    if (index >= 0) {
+        if (want_gpu(L, index, &er)) sxl_raise(L, &er);
+        o->cuda = s->gpu.cuda;
+    } else if (index == BY_ITSELF && isfinite(gpu_seconds())) {
+        s->gpu.choice = (sx_gpu_choice){.seconds = gpu_seconds(), .open = on_open, .failed = on_failed, .arg = s};
+        o->choice = &s->gpu.choice;
+    }
 }
+
+/* core.gpu_choice(): what is known of the GPU that evaluations get by themselves: {seconds (of the CPU's arithmetic, from which one is
+ * looked for), why (none is used any more), absent (because there is no driver or no GPU)}. Opens nothing. */
+static int core_gpu_choice(lua_State *L)
+{
+    const sxl_gpu *g = &sxl_get_session(L)->gpu;
+    lua_createtable(L, 0, 3);
+    lua_pushnumber(L, gpu_seconds());
+    lua_setfield(L, -2, "seconds");
+    if (!g->off) return 1;
+    lua_pushstring(L, g->why.msg);
+    lua_setfield(L, -2, "why");
+    lua_pushboolean(L, g->absent);
+    lua_setfield(L, -2, "absent");
+    return 1;
+}
+
+/* core.choose_gpu(precision): the one that evaluations get by themselves where it is worth it, opened and checked: "cuda:0"; or nil, why. */
+static int core_choose_gpu(lua_State *L)
+{
+    sxl_session *s = sxl_get_session(L);
+    sx_error why;
+    const char *precision = luaL_optstring(L, 1, "single");
+    sxl_get_pool(L, 0);
+    if (on_open(s, precision[0] == 'd', &why)) {
+        lua_pushfstring(L, "cuda:%d", s->gpu.index);
+        return 1;
+    }
+    lua_pushnil(L);
+    lua_pushstring(L, why.msg);
+    return 2;
+}
+
+/* core.check_gpu(i): has GPU number i the bits of the CPU, in both precisions? true, or false and why not. */
+static int core_check_gpu(lua_State *L)
+{
+    const int index = (int)sxl_integer(L, 1, "device", 0, 999);
+    sxl_session *s = sxl_get_session(L);
+    sx_error er;
+    sx_pool *pool = sxl_get_pool(L, 0);
+    sx_err e = want_gpu(L, index, &er);
+    if (!e) e = sx_check_gpu(s->gpu.cuda, pool, false, &er);
+    if (!e) e = sx_check_gpu(s->gpu.cuda, pool, true, &er);
+    lua_pushboolean(L, !e);
+    if (!e) return 1;
+    lua_pushstring(L, er.msg);
+    return 2;
+}
+
+/* -- What there is -------------------------------------------------------------------------------- */
 
 static void set_text(lua_State *L, const char *key, const char *v)
 {
@@ -171,20 +289,13 @@ static void set_whole(lua_State *L, const char *key, lua_Integer v)
 static int core_device(lua_State *L)
 {
     const int index = (int)sxl_integer(L, 1, "device", 0, 999);
-    sxl_session *s = sxl_get_session(L);
     sx_error er;
     lua_createtable(L, 0, 10);
-    if (!s->cuda || s->cuda_index != index) {
-        if (s->running) sxl_misuse(L, NULL, "device: cannot change while an evaluation runs");
-        sx_cuda_close(s->cuda);
-        s->cuda = NULL;
-        if (sx_cuda_open(index, &s->cuda, &er)) {
-            set_text(L, "why", er.msg);
-            return 1;
-        }
-        s->cuda_index = index;
+    if (want_gpu(L, index, &er)) {
+        set_text(L, "why", er.msg);
+        return 1;
     }
-    const sx_cuda_info *i = sx_cuda_get_info(s->cuda);
+    const sx_cuda_info *i = sx_cuda_get_info(sxl_get_session(L)->gpu.cuda);
     set_text(L, "name", i->name);
     set_whole(L, "count", i->count);
     set_whole(L, "cc", i->cc);
@@ -206,8 +317,8 @@ static int core_device_counts(lua_State *L)
     sx_error er;
     double speed;
     lua_settop(L, 1);
-    if (!s->cuda) return 0;
-    const sx_cuda_counts *c = sx_cuda_get_counts(s->cuda);
+    if (!s->gpu.cuda) return 0;
+    const sx_cuda_counts *c = sx_cuda_get_counts(s->gpu.cuda);
     lua_createtable(L, 0, 8);
     set_whole(L, "compiled", (lua_Integer)c->compiled);
     set_whole(L, "from_cache", (lua_Integer)c->from_cache);
@@ -218,7 +329,7 @@ static int core_device_counts(lua_State *L)
     lua_pushnumber(L, c->kernel_ms);
     lua_setfield(L, -2, "kernel_ms");
     if (lua_toboolean(L, 1)) {
-        if (sx_cuda_copy_speed(s->cuda, &speed, &er)) sxl_raise(L, &er);
+        if (sx_cuda_copy_speed(s->gpu.cuda, &speed, &er)) sxl_raise(L, &er);
         lua_pushnumber(L, speed);
         lua_setfield(L, -2, "copy_speed");
     }
@@ -229,7 +340,7 @@ void sxl_forget_dump(lua_State *L, const sx_dump *d)
 {
     sxl_push_session(L); /* no sxl_get_session: when the state ends it may be gone already */
     const sxl_session *s = lua_touserdata(L, -1);
-    if (d && s && s->cuda) sx_cuda_forget(s->cuda, sx_dump_id(d));
+    if (d && s && s->gpu.cuda) sx_cuda_forget(s->gpu.cuda, sx_dump_id(d));
     lua_pop(L, 1);
 }
 
@@ -240,6 +351,9 @@ void sxl_open_cuda(lua_State *L)
         {"compile_kernel", core_compile_kernel},
         {"device",        core_device       },
         {"device_counts", core_device_counts},
+        {"gpu_choice",    core_gpu_choice   },
+        {"choose_gpu",    core_choose_gpu   },
+        {"check_gpu",     core_check_gpu    },
         {NULL,            NULL              }
     };
     luaL_setfuncs(L, functions, 0);

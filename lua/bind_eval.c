@@ -4,7 +4,6 @@
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
-#include <time.h>
 
 #include "bind.h"
 #include "pass/pass.h"
@@ -181,8 +180,8 @@ static void push_result(lua_State *L, const job *j, const output *o, const sx_ar
 
 /* -- Running ----------------------------------------------------------------------------------- */
 
-/* progress(pass, passes, done, total): pass from 1; pixels of the pass. false stops. */
-static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total)
+/* progress(pass, passes, done, total, gpu): pass from 1; pixels of the pass; are they on a GPU? false stops. */
+static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total, bool gpu)
 {
     job *j = arg;
     lua_State *L = j->L;
@@ -193,8 +192,9 @@ static bool on_progress(void *arg, size_t pass, size_t passes, uint64_t done, ui
     lua_pushinteger(L, (lua_Integer)(passes ? passes : 1));
     lua_pushinteger(L, (lua_Integer)done);
     lua_pushinteger(L, (lua_Integer)total);
+    lua_pushboolean(L, gpu);
     bool go = true;
-    if (lua_pcall(L, 4, 1, 0) != LUA_OK) {
+    if (lua_pcall(L, 5, 1, 0) != LUA_OK) {
         j->failed = true;
         lua_pushvalue(L, -1);
         lua_replace(L, j->failure);
@@ -319,13 +319,6 @@ static size_t next_group(const job *j, const output *out, size_t n, size_t *pick
     return k;
 }
 
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
-
 /* What the passes of several plans did, added up. */
 static void add_counts(sx_counts *c, const sx_counts *r)
 {
@@ -439,7 +432,7 @@ static int core_eval(lua_State *L)
     size_t n;
     output *out;
     sx_counts counts = {0};
-    double begin = now();
+    double begin = sx_seconds();
     lua_settop(L, 3);
     job *j = start_job(L, "eval", &o, &out, &n);
     size_t *pick = sxl_push_scratch(L, n, sizeof *pick);
@@ -468,7 +461,7 @@ static int core_eval(lua_State *L)
         lua_settop(L, bad);
     }
     lua_pushvalue(L, results);
-    push_stats(L, &counts, o.run.keep ? bad : 0, now() - begin);
+    push_stats(L, &counts, o.run.keep ? bad : 0, sx_seconds() - begin);
     return 2;
 }
 
@@ -500,7 +493,7 @@ static int core_grid(lua_State *L)
     size_t n;
     output *out;
     sx_error er;
-    double begin = now();
+    double begin = sx_seconds();
     lua_settop(L, 3);
     sxl_check_dump(L, 1);
     job *j = start_job(L, "grid", &o, &out, &n);
@@ -531,7 +524,7 @@ static int core_grid(lua_State *L)
     lua_newtable(L);
     add_bad(L, j->s->g, info->n);
     lua_pushvalue(L, self);
-    push_stats(L, info->n, o.run.keep ? self + 1 : 0, now() - begin);
+    push_stats(L, info->n, o.run.keep ? self + 1 : 0, sx_seconds() - begin);
     return 2;
 }
 
@@ -698,12 +691,12 @@ static double time_images(lua_State *L, job *j, const settings *o, const sx_id *
     sx_plan_limit(j->plan, images);
     sx_plan *plan = j->plan;
     j->plan = NULL;
-    double begin = now();
+    double begin = sx_seconds();
     sx_err e = sx_grid_new(plan, &o->run, &g, &er);
     if (e) raise_failure(L, j, e, &er);
-    double passes = now() - begin;
+    double passes = sx_seconds() - begin;
     e = sx_grid_page(g, 0, &er);
-    *page = now() - begin - passes;
+    *page = sx_seconds() - begin - passes;
     *pages = sx_grid_get_info(g)->pages;
     sx_grid_free(g);
     if (e) raise_failure(L, j, e, &er);

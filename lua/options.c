@@ -26,7 +26,7 @@ static const char help_text[] =
     "  --              end of options            -               script from standard input\n"
     "\n"
     "segx:\n"
-    "  --device cpu|cuda[:N]          where to compute\n"
+    "  --device auto|cpu|cuda[:N]     where to compute (default auto: a GPU where it is worth it)\n"
     "  --threads N                    threads (default: one per core)\n"
     "  --mem SIZE                     memory to use at most, e.g. 8G\n"
     "  --precision single|double      arithmetic\n"
@@ -121,10 +121,10 @@ static bool parse_time(const char *s, double *out)
     return true;
 }
 
-/* "cpu", "cuda", "cuda:0" */
+/* "auto", "cpu", "cuda", "cuda:0" */
 static bool is_device(const char *s)
 {
-    if (one_of(s, "cpu", "cuda"))
+    if (one_of(s, "cpu", "cuda") || strcmp(s, "auto") == 0)
         return true;
     long long n;
     return strncmp(s, "cuda:", 5) == 0 && s[5] >= '0' && s[5] <= '9' && parse_int(s + 5, 0, 999, &n);
@@ -139,7 +139,7 @@ static const struct long_option {
     int value;
     const char *wants;
 } long_options[] = {
-    {"device", VALUE, "cpu, cuda or cuda:N"},
+    {"device", VALUE, "auto, cpu, cuda or cuda:N"},
     {"threads", VALUE, "a number from 1 to 4096"},
     {"mem", VALUE, "a size such as 512M or 8G"},
     {"precision", VALUE, "single or double"},

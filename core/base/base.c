@@ -8,6 +8,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <time.h>
 #include <unistd.h>
 
 #define XXH_INLINE_ALL
@@ -206,6 +207,15 @@ void sx_arena_free(sx_arena *a)
         b = next;
     }
     sx_free(a);
+}
+
+/* -- Time --------------------------------------------------------------------------------- */
+
+double sx_seconds(void)
+{
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* -- Reading ------------------------------------------------------------------------------ */

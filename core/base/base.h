@@ -60,6 +60,10 @@ sx_arena *sx_arena_new(void);
 void *sx_arena_alloc(sx_arena *a, size_t n);
 void sx_arena_free(sx_arena *a);              /* NULL is fine */
 
+/* -- Time ------------------------------------------------------------------------------------ */
+
+double sx_seconds(void);                      /* of a clock that only ever grows */
+
 /* -- Reading ------------------------------------------------------------------------------ */
 
 /* Exactly n bytes at offset off, or SX_EFILE with the path in the message. */

@@ -39,8 +39,10 @@ static sx_err open_library(sx_driver *d, sx_error *er)
         if (d->lib) snprintf(d->path, sizeof d->path, "%s", name[i]);
     }
     if (d->lib) return SX_EOK;
-    sx_fail(er, SX_EDEVICE, "NVIDIA's driver cannot be opened: %s", reason);
-    sx_hint(er, "it comes with the GPU's driver package; nvidia-smi works where it is installed. segx doctor shows what was found");
+    d->absent = strstr(reason, "No such file") != NULL;
+    if (d->absent) sx_fail(er, SX_EDEVICE, "NVIDIA's driver was not found (libcuda.so.1)");
+    else sx_fail(er, SX_EDEVICE, "NVIDIA's driver cannot be opened: %s", reason);
+    sx_hint(er, "it comes with the GPU's driver package; nvidia-smi works where it is installed. --device cpu needs no GPU");
     return SX_EDEVICE;
 }
 
@@ -62,6 +64,7 @@ sx_err sx_driver_open(sx_driver *d, sx_error *er)
     }
     int rc = d->init(0);
     if (rc) {
+        d->absent = rc == SX_CU_NO_DEVICE || rc == SX_CU_STUB;
         sx_fail(er, SX_EDEVICE, "no GPU can be used: cuInit: %s", sx_driver_text(d, rc, text, sizeof text));
         if (rc == SX_CU_NO_DEVICE) sx_hint(er, "is there an NVIDIA GPU, and does CUDA_VISIBLE_DEVICES leave it visible?");
         return SX_EDEVICE;

@@ -53,7 +53,7 @@ typedef unsigned long long sx_dptr;    /* CUdeviceptr */
     F(event_time, "cuEventElapsedTime", (float *ms, void *from, void *to))
 
 enum {
-    SX_CU_OUT_OF_MEMORY = 2, SX_CU_NO_DEVICE = 100, SX_CU_NO_BINARY = 209,
+    SX_CU_OUT_OF_MEMORY = 2, SX_CU_STUB = 34, SX_CU_NO_DEVICE = 100, SX_CU_NO_BINARY = 209,
     SX_CU_ATTR_SMS = 16, SX_CU_ATTR_MAJOR = 75, SX_CU_ATTR_MINOR = 76, SX_CU_ATTR_L2 = 38,
     SX_CU_STREAM_NON_BLOCKING = 1, SX_CU_EVENT_DISABLE_TIMING = 2
 };
@@ -65,6 +65,7 @@ typedef struct sx_driver {
 #undef SX_CU_FIELD
     int version;                 /* 12090 = 12.9 */
     char path[256];              /* what was opened */
+    bool absent;                 /* why opening failed: there is no driver, or it sees no GPU */
 } sx_driver;
 
 /* Opens libcuda.so.1 and initialises it. It stays open. */

@@ -50,13 +50,25 @@ typedef struct sx_plan_found {
     size_t begun;                /* images that an attempt before got through in the pass that comes next */
 } sx_plan_found;
 
+/* A GPU that is taken by itself where that is worth it; the bits are the same. A walk over the dump begins on the CPU. When what is left
+ * of it is, at the pace so far, `seconds` or more of arithmetic (reading and decoding, which a GPU does not take over, left out),
+ * `open` is asked for a GPU. What the GPU cannot do, or does more slowly than the CPU did, the CPU does; a GPU that fails, too. */
+typedef struct sx_gpu_choice {
+    double seconds;              /* 0: from the beginning; infinite: never */
+    /* A GPU that is fit for use in this precision, or NULL and why not. On the calling thread, at most once per walk. */
+    struct sx_cuda *(*open)(void *arg, bool use_double, sx_error *why);
+    /* It has failed, and is not used by the run any more. */
+    void (*failed)(void *arg, const sx_error *why);
+    void *arg;
+} sx_gpu_choice;
+
 typedef struct sx_run_opts {
     sx_pool *pool;               /* required */
     sx_isa isa;                  /* sx_isa_best() normally */
     bool use_double;             /* precision = "double" */
     size_t mem;                  /* bytes for buffers and kept statistics; 0 = a default; beyond a quarter of it statistics spill */
-    /* Called on the calling thread between waves; returning false interrupts. done, total: pixels. */
-    bool (*progress)(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total);
+    /* Called on the calling thread between waves; returning false interrupts. done, total: pixels; gpu: that is where they are. */
+    bool (*progress)(void *arg, size_t pass, size_t passes, uint64_t done, uint64_t total, bool gpu);
     void *progress_arg;
     /* For SX_EACH_IMAGE, required then: the n numbers of pixel output `out` at `image`, [sweep][C][pixels], of the
      * arithmetic's type (SX_F32 or SX_F64), gone after the call. On the calling thread, images in order, outputs in
@@ -64,7 +76,8 @@ typedef struct sx_run_opts {
     sx_err (*emit)(void *arg, size_t image, size_t out, const void *v, sx_dtype type, size_t n, sx_error *er);
     void *emit_arg;
     struct sx_keep *keep;        /* sums are taken from there, new ones go there; NULL = no folder */
-    struct sx_cuda *cuda;        /* cuda/cuda.h: the GPU that passes run on, where they can; NULL: the CPU */
+    struct sx_cuda *cuda;        /* cuda/cuda.h: the GPU that passes run on, where they can; NULL: the CPU, */
+    const sx_gpu_choice *choice; /*   or, if given, a GPU where that is worth it */
     bool fast;                   /* there: not the bits of the CPU; only in single precision */
 } sx_run_opts;
 
@@ -92,7 +105,7 @@ typedef struct sx_counts {
         size_t combo, image;
     } *bad;
     size_t n_bad;
-    size_t on_gpu, on_cpu;           /* walks, with a GPU: there, and on the CPU all the same, */
+    size_t on_gpu, on_cpu;           /* walks for which a GPU was wanted: there, and on the CPU all the same (all of it or some), */
     char why_cpu[200];               /*   the last one because of this */
 } sx_counts;
 
@@ -104,6 +117,10 @@ typedef struct sx_result {
 
 sx_err sx_plan_run(sx_plan *p, const sx_run_opts *o, sx_result **out, sx_error *er);
 void sx_result_free(sx_result *r);
+
+/* Computes sums of every kind over a small dump on a GPU and on the CPU: SX_EDEVICE where their bits differ, or the GPU cannot. The first
+ * time on a machine it compiles a kernel (about a second). */
+sx_err sx_check_gpu(struct sx_cuda *gpu, sx_pool *pool, bool use_double, sx_error *er);
 
 /* -- A part of the sweep at a time ---------------------------------------------------------------
  * A grid is a plan whose passes are done: its outputs, none of them with a pixel axis, as functions over the sweep. Rows are the

@@ -323,6 +323,7 @@ sx_err sx_run_passes(sx_runner *r, sx_plan *p, const sx_run_opts *o, sx_error *e
     *r = (sx_runner){.p = p, .o = *o, .k = sx_kernels_get(o->isa, o->use_double), .n_ids = sx_graph_size(p->g) + 1,
                      .n_pass = p->info.passes};
     if (p->map_image == SX_EACH_IMAGE && !o->emit) return sx_fail(er, SX_EARG, "images to be handed out, but no one to take them");
+    r->gpu = o->cuda;
     if (!r->k) return sx_fail(er, SX_EARG, "this build has no kernels for ISA level '%s'", sx_isa_name(o->isa));
     r->stat_at = sx_calloc(r->n_ids, sizeof *r->stat_at);
     r->mark = sx_calloc(r->n_ids, 1);

@@ -31,6 +31,7 @@ typedef struct sx_runner {
     sx_plan *p;
     sx_run_opts o;
     const sx_kernels *k;
+    sx_cuda *gpu;              /* that walks run on, where they can: the options', or a chosen one; NULL: none yet */
     sx_counts n;               /* what passes did */
     sx_frame all, part;        /* what passes need; the tail */
     size_t *stat_at;           /* by id: where a pixel sum lies in its pass's record */
@@ -78,10 +79,20 @@ static inline void sx_add_to(double *restrict sum, const double *restrict x, siz
 
 typedef sx_cuda_task task;           /* a block of an image inside the wave */
 
+typedef struct walk_pace {
+    double seconds;                  /* of arithmetic, */
+    uint64_t px;                     /*   over so many pixels */
+} walk_pace;
+
 typedef struct sx_walk {
     sx_runner *r;
     sx_prog *prog;
+    const sx_id *sum, *map_id;       /* what it is a program of */
+    size_t n_sum, n_map_id;
     sx_cuda_work *gpu;               /* the same program there; NULL: the CPU runs it */
+    bool decided;                    /* whether to look for a GPU is no question any more */
+    walk_pace on_cpu, on_gpu;
+    uint64_t left;                   /* pixels from the beginning of the wave on */
     sx_wave own;                     /* what is decoded here, unless the dump keeps it */
     bool keep;                       /* the dump may have decoded images afterwards */
     const sx_image *image;           /* of this wave, count images from number first; not on a GPU */
@@ -93,7 +104,7 @@ typedef struct sx_walk {
     double *cells;
     size_t cells_cap;
     task *task;
-    size_t n_task, task_cap;
+    size_t n_task, task_cap, task_at;   /* task_at: the first that is under way */
     char **scratch;                  /* per worker */
     uint64_t *valid, *masked;        /* per task */
     void *const *map;                /* per map node; with each: the same per image of the wave */

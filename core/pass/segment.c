@@ -8,7 +8,6 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #define MAGIC "SEGXSEG1"
@@ -60,13 +59,6 @@ sx_err sx_put_bytes(int fd, const void *p, size_t n, const char *name, sx_error 
 static sx_err file_error(const char *path, const char *what, sx_error *er)
 {
     return sx_fail(er, SX_EFILE, "%s: cannot %s: %s", path, what, strerror(errno));
-}
-
-static double now(void)
-{
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
 }
 
 /* -- Header ------------------------------------------------------------------------------------- */
@@ -245,9 +237,9 @@ sx_err sx_segment_append(sx_segment *s, const double *v, uint64_t valid, uint64_
 
 sx_err sx_segment_sync(sx_segment *s, bool at_once, sx_error *er)
 {
-    if (s->fd < 0 || (!at_once && now() - s->last_sync < 1)) return SX_EOK;
+    if (s->fd < 0 || (!at_once && sx_seconds() - s->last_sync < 1)) return SX_EOK;
     if (fdatasync(s->fd) && errno != EINVAL && errno != ENOSYS) return file_error(s->path, "write", er);
-    s->last_sync = now();
+    s->last_sync = sx_seconds();
     return SX_EOK;
 }
 

@@ -12,6 +12,8 @@
 #define GPU_WAVE_PX ((size_t)64 << 20)
 #define GPU_WAVE_BYTES ((size_t)1 << 30) /* decoded, of images that the GPU does not have: many batches, that overlap */
 #define CELL_BYTES ((size_t)64 << 20)
+#define PROBE 0.1                /* part of a choice's seconds that the CPU's pace is measured over */
+#define TRIAL 0.25               /* part of them after which a GPU must have been faster */
 
 static size_t quarter(const sx_runner *r, size_t most) { return sx_run_mem(r) / 4 < most ? sx_run_mem(r) / 4 : most; }
 
@@ -21,9 +23,10 @@ static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
     return sx_dump_decode(w->r->p->d, &w->own, i, worker, er);
 }
 
-static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
+static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
 {
     sx_walk *w = arg;
+    const size_t i = w->task_at + number;
     const task *t = &w->task[i];
     size_t set = w->per_image ? t->image * w->import_len : 0;
     sx_block b = {.dump = w->r->p->d, .image = &w->image[t->image], .index = w->first + t->image,
@@ -39,7 +42,7 @@ static sx_err block_task(void *arg, size_t i, int worker, sx_error *er)
 
 static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
-    w->n_task = 0;
+    w->n_task = w->task_at = 0;
     for (size_t i = 0; i < w->count; i++) {
         size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
         for (size_t at = 0; at < px; at += SX_BLOCK) {
@@ -134,6 +137,12 @@ static sx_err emit_wave(sx_walk *w, sx_error *er)
     return SX_EOK;
 }
 
+/* Of the largest size, in so many pixels; at least one. */
+static size_t images_in(const sx_runner *r, size_t px)
+{
+    return px / ((sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1) * SX_BLOCK) + 1;
+}
+
 /* Image `first` and some after it: kept ones, the walk's own, or at most `most` that are decoded now. */
 static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out, sx_error *er)
 {
@@ -142,6 +151,7 @@ static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out
     *out = sx_dump_kept(d, first, fields);
     if (!*out && first >= w->own.first && first - w->own.first < w->own.count) *out = &w->own;
     if (*out) return SX_EOK;
+    if (!w->gpu && most > images_in(w->r, WAVE_PX)) most = images_in(w->r, WAVE_PX);
     size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
     if (count < threads) count = threads;
     if (count > most) count = most;
@@ -171,28 +181,45 @@ static sx_err next_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 
 /* -- On a GPU ----------------------------------------------------------------------------------------- */
 
-/* Why a walk runs on the CPU though there is a GPU. */
-static void note_cpu(sx_runner *r, const char *why)
+/* A walk, or the rest of it, runs on the CPU though a GPU was wanted. */
+static void to_cpu(sx_walk *w, const char *why)
 {
-    snprintf(r->n.why_cpu, sizeof r->n.why_cpu, "%.190s", why);
+    snprintf(w->r->n.why_cpu, sizeof w->r->n.why_cpu, "%.190s", why);
+    w->r->n.on_cpu++;
+    sx_cuda_work_free(w->gpu);
+    w->gpu = NULL;
 }
 
-/* The same program for the GPU, where it has one: what it lacks (SX_EARG) and what does not fit runs on the CPU. */
-static sx_err start_gpu(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *map, size_t n_map, sx_error *er)
+/* After a failure of the GPU: the CPU goes on where the program lacks a form for the GPU (SX_EARG) or does not fit there, and in any
+ * case if nobody asked for the GPU. */
+static sx_err leave_gpu(sx_walk *w, sx_err e, const sx_error *why, sx_error *er)
+{
+    sx_runner *r = w->r;
+    const bool chosen = !r->o.cuda, no_room = e == SX_EDEVICE && r->gpu && sx_cuda_no_memory(r->gpu);
+    if (e != SX_EARG && !no_room && !(chosen && (e == SX_EDEVICE || e == SX_EMEMORY))) {
+        if (er) *er = *why;
+        return e;
+    }
+    to_cpu(w, why->msg);
+    if (chosen && r->gpu && e == SX_EDEVICE && !no_room) {
+        r->gpu = NULL;
+        r->o.choice->failed(r->o.choice->arg, why);
+    }
+    return SX_EOK;
+}
+
+/* The same program for the GPU. Where there is none, w->gpu stays NULL. */
+static sx_err start_gpu(sx_walk *w, sx_error *er)
 {
     sx_runner *r = w->r;
     sx_error why = {0};
-    const sx_emit_spec spec = {.g = r->p->g, .info = sx_dump_get_info(r->p->d), .use_double = r->o.use_double,
-                               .fast = sx_run_is_fast(&r->o), .sum = sum, .n_sum = n_sum, .map = map, .n_map = n_map};
-    sx_err e = sx_cuda_work_new(r->o.cuda, &spec, w->prog, &w->gpu, &why);
+    const sx_emit_spec spec = {.g = r->p->g, .info = sx_dump_get_info(r->p->d), .use_double = r->o.use_double, .fast = sx_run_is_fast(&r->o),
+                               .sum = w->sum, .n_sum = w->n_sum, .map = w->map_id, .n_map = w->n_map_id};
+    w->decided = true;
+    if (!r->gpu) r->gpu = r->o.choice->open(r->o.choice->arg, r->o.use_double, &why);
+    sx_err e = r->gpu ? sx_cuda_work_new(r->gpu, &spec, w->prog, &w->gpu, &why) : SX_EDEVICE;
     if (!e) r->n.on_gpu++;
-    if (e == SX_EARG || (e == SX_EDEVICE && sx_cuda_no_memory(r->o.cuda))) {
-        note_cpu(r, why.msg);
-        r->n.on_cpu++;
-        return SX_EOK;
-    }
-    if (e && er) *er = why;
-    return e;
+    return e ? leave_gpu(w, e, &why, er) : SX_EOK;
 }
 
 /* An image that the GPU does not have, with others of the wave. */
@@ -215,6 +242,15 @@ static void gpu_wave(sx_walk *w, size_t first, size_t most)
     w->count = n < most ? n : most;
 }
 
+/* Of tasks from .. from + n - 1, begun then. */
+static void add_pace(walk_pace *p, const sx_walk *w, size_t from, size_t n, double begin)
+{
+    p->seconds += sx_seconds() - begin;
+    for (size_t i = from; i < from + n; i++) p->px += w->task[i].count;
+}
+
+static double per_px(const walk_pace *p) { return p->seconds / (double)p->px; }
+
 static sx_err run_gpu(sx_walk *w, sx_error *er)
 {
     sx_runner *r = w->r;
@@ -222,27 +258,76 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
                             .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .cells = w->cells, .valid = w->valid,
                             .masked = w->masked, .map = w->map, .map_step = w->each ? w->n_map : 0, .pool = r->o.pool,
                             .fetch = fetch_image, .fetch_arg = w};
-    return sx_cuda_run(w->gpu, &v, er);
+    const double begin = sx_seconds();
+    sx_err e = sx_cuda_run(w->gpu, &v, er);
+    if (!e) add_pace(&w->on_gpu, w, 0, w->n_task, begin);
+    return e;
 }
 
-static sx_err run_cpu(sx_walk *w, sx_error *er) { return sx_pool_for(w->r->o.pool, w->n_task, block_task, w, er); }
+/* -- Which one ------------------------------------------------------------------------------------------ */
+
+/* May a GPU yet be chosen? */
+static bool choosing(const sx_walk *w) { return w->r->o.choice && !w->r->o.cuda && !w->decided; }
+
+/* Is so much left, after the first `done` tasks of the wave, that a GPU is worth looking for? */
+static bool much_left(const sx_walk *w, size_t done)
+{
+    const double enough = w->r->o.choice->seconds;
+    uint64_t left = w->left;
+    for (size_t i = 0; i < done; i++) left -= w->task[i].count;
+    return w->on_cpu.seconds >= PROBE * enough && per_px(&w->on_cpu) * (double)left >= enough;
+}
+
+/* While a GPU may be chosen, in a few turns. */
+static sx_err run_cpu(sx_walk *w, sx_error *er)
+{
+    const size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
+    for (size_t n; w->task_at < w->n_task; w->task_at += n) {
+        const double begin = sx_seconds();
+        n = w->n_task - w->task_at;
+        if (choosing(w) && n > threads && n > w->task_at) n = w->task_at > threads ? w->task_at : threads;
+        sx_err e = sx_pool_for(w->r->o.pool, n, block_task, w, er);
+        if (e) return e;
+        add_pace(&w->on_cpu, w, w->task_at, n, begin);
+        if (!choosing(w) || !much_left(w, w->task_at + n)) continue;
+        if ((e = start_gpu(w, er))) return e;
+        if (w->gpu) return run_gpu(w, er);
+    }
+    return SX_EOK;
+}
+
+/* A chosen GPU that does not keep up with the CPU as it was. */
+static bool is_slower(const sx_walk *w)
+{
+    const sx_runner *r = w->r;
+    return w->gpu && !r->o.cuda && w->on_cpu.px && w->on_gpu.px && w->on_gpu.seconds >= TRIAL * r->o.choice->seconds &&
+           per_px(&w->on_gpu) > per_px(&w->on_cpu);
+}
 
 /* The next images, at most `most` of them, into cells and maps. */
 static sx_err do_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 {
-    sx_err e = SX_EOK;
     for (;;) {
-        bool gpu = w->gpu != NULL;
+        const bool gpu = w->gpu != NULL;
+        sx_error why = {0};
+        sx_err e = SX_EOK;
         if (gpu) gpu_wave(w, first, most);
-        else e = next_wave(w, first, most, er);
-        if (!e) e = plan_tasks(w, er);
-        if (!e && w->per_image) e = fill_imports(w, er);
-        if (!e) e = gpu ? run_gpu(w, er) : run_cpu(w, er);
-        if (!gpu || e != SX_EDEVICE || !sx_cuda_no_memory(w->r->o.cuda)) return e;
-        note_cpu(w->r, er ? er->msg : "no memory");            /* not even a block fits: the rest of the walk on the CPU */
-        w->r->n.on_cpu++;
-        sx_cuda_work_free(w->gpu);
-        w->gpu = NULL;
+        else e = next_wave(w, first, most, &why);
+        if (!e) e = plan_tasks(w, &why);
+        if (!e && w->per_image) e = fill_imports(w, &why);
+        if (!e) e = gpu ? run_gpu(w, &why) : run_cpu(w, &why);
+        if (e && w->gpu) {                                     /* the wave again, on the CPU */
+            if ((e = leave_gpu(w, e, &why, er))) return e;
+            continue;
+        }
+        if (e && er) *er = why;
+        if (!e && is_slower(w)) {
+            char text[120];
+            snprintf(text, sizeof text, "the GPU was slower here: %.3g million pixels a second, the CPU %.3g", 1e-6 / per_px(&w->on_gpu),
+                     1e-6 / per_px(&w->on_cpu));
+            to_cpu(w, text);
+        }
+        return e;
     }
 }
 
@@ -252,7 +337,7 @@ static bool tell(const sx_walk *w, uint64_t done, uint64_t total)
     const sx_runner *r = w->r;
     if (!r->o.progress) return true;
     if (w->to > 0) done = (uint64_t)((w->from * (double)total) + (w->to - w->from) * (double)done);
-    return r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total);
+    return r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total, w->gpu != NULL);
 }
 
 sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
@@ -264,6 +349,7 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
     for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
     if (!w->per_image && (e = fill_imports(w, er))) return e;
     for (size_t first = from; first < to; first += w->count) {
+        w->left = total - done;
         if ((e = do_wave(w, first, to - first < wave_max ? to - first : wave_max, er))) return e;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
@@ -283,7 +369,7 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
 size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = (r->o.cuda ? GPU_WAVE_PX : WAVE_PX) / (blocks * SX_BLOCK) + 1;
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = images_in(r, r->o.cuda || r->o.choice ? GPU_WAVE_PX : WAVE_PX);
     return n < m ? n : m;
 }
 
@@ -308,6 +394,10 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
 {
     sx_runner *r = w->r;
     size_t threads = (size_t)sx_pool_threads(r->o.pool);
+    w->sum = sum;
+    w->n_sum = n_sum;
+    w->map_id = map;
+    w->n_map_id = n_map;
     sx_err e = sx_prog_new(r->p->g, sx_dump_get_info(r->p->d), r->k, sum, n_sum, map, n_map, w->box ? w->box->count : NULL,
                            &w->prog, er);
     if (e) return e;
@@ -320,7 +410,7 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
         if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
         memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
     }
-    return r->o.cuda ? start_gpu(w, sum, n_sum, map, n_map, er) : SX_EOK;
+    return r->o.cuda || (choosing(w) && r->o.choice->seconds <= 0) ? start_gpu(w, er) : SX_EOK;
 }
 
 void sx_walk_explain(sx_walk *w, sx_error *er)

@@ -293,27 +293,29 @@ local function self_check()
   local l = math.log(2)
   local d = segx.memory {logits = {{{l, l, 0, l}, {0, 0, l, 0}, {0, 0, 0, 0}}},
     labels = {{0, 0, 1, 2}}}
-  local got = segx.loss.ce {}:eval(d, {precision = "double"}).value
+  local got = segx.loss.ce {}:eval(d, {precision = "double", device = "cpu"}).value
   return math.abs(got - 1.25 * l) < 1e-14, got
 end
 
--- The same check on a GPU, in bits: "ok" or what is wrong.
+-- The bits of a GPU: "ok" or what is wrong.
 local function gpu_check(index)
-  local segx = require "segx"
-  local d = core.synthetic {n = 2, classes = 7, height = 61, width = 67, seed = 3}
-  local loss = segx.loss.dice {} + segx.loss.focal {}
-  local fine, got = pcall(loss.eval, loss, d, {device = "cuda:" .. index, mode = "exact"})
-  if not fine then return tostring(got) end
-  local want = loss:eval(d, {device = "cpu"}).value
-  if got.stats.on_cpu > 0 then return "not used: " .. got.stats.why_cpu end
-  if got.value ~= want then return ("FAILED: %.17g, the CPU has %.17g"):format(got.value, want) end
-  return ("ok (%.2f s with compiling)"):format(got.stats.seconds)
+  local same, why = core.check_gpu(index)
+  return same and "ok (the bits of the CPU, in both precisions)" or "FAILED: " .. why
+end
+
+-- What evaluations do that name no device.
+local function auto_text(name, why)
+  if not name then return "the CPU: " .. why end
+  local seconds = core.gpu_choice().seconds
+  if seconds == math.huge then return "the CPU: SEGX_GPU_SECONDS=inf" end
+  return ("%s for passes that take the CPU %g s or more, else the CPU"):format(name, seconds)
 end
 
 -- What was found of NVIDIA's, and why a GPU is or is not used.
 local function gpu_rows()
+  local auto = {"--device auto", auto_text(core.choose_gpu())}
   local g = core.device(0)
-  if not g.name then return {{"GPU", "none: " .. g.why}} end
+  if not g.name then return {{"GPU", "none: " .. g.why}, auto} end
   local rows = {
     {"driver", ("%s, CUDA %d.%d"):format(g.driver_path, g.driver // 1000, g.driver % 1000 // 10)},
     {"NVRTC", g.nvrtc ~= "" and g.nvrtc or "none: " .. g.nvrtc_why},
@@ -329,6 +331,7 @@ local function gpu_rows()
       rows[#rows + 1] = {key .. " self check", gpu_check(i)}
     end
   end
+  rows[#rows + 1] = auto
   return rows
 end
 

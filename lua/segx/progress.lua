@@ -24,7 +24,7 @@ local function time(seconds)
   return ("%.1f h to go"):format(seconds / 3600)
 end
 
---- A report: step(pass, passes, done, total) is for core.eval (pixels of one pass), rows(done, total)
+--- A report: step(pass, passes, done, total, gpu) is for core.eval (pixels of one pass), rows(done, total)
 --- for what comes after; both give true. finish() clears the line. nil when quiet.
 function progress.new()
   local options = program.options()
@@ -44,9 +44,9 @@ function progress.new()
     io.stderr:write(terminal and "\r" .. line .. "\27[K" or line .. "\n")
     return true
   end
-  function report.step(pass, passes, done, total)
+  function report.step(pass, passes, done, total, gpu)
     if pass ~= current then current, pass_start = pass, current == 0 and start or core.clock() end
-    return show(("pass %d of %d"):format(pass, passes), (pass - 1 + done / total) / passes,
+    return show(("pass %d of %d%s"):format(pass, passes, gpu and " on the GPU" or ""), (pass - 1 + done / total) / passes,
       done / math.max(core.clock() - pass_start, 1e-9))
   end
   function report.rows(done, total, what)

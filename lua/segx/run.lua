@@ -11,6 +11,7 @@ wrong number, and values that were summed before are not summed again.
 ]]
 local core = require "segx.core"
 local csv = require "segx.csv"
+local device = require "segx.device"
 local errors = require "segx.errors"
 local files = require "segx.files"
 local json = require "segx.json"
@@ -49,8 +50,8 @@ end
 -- "exact": those of the CPU, wherever they were computed; "fast": a GPU's, in its mode of that name.
 local function bits_of(sweep)
   local o, own = options(), sweep.opts
-  local device = own.device or o.device or "cpu"
-  local fast = device ~= "cpu" and (own.mode or o.mode) == "fast" and (own.precision or o.precision) ~= "double"
+  local named = device.asked(own):find "^cuda"
+  local fast = named and (own.mode or o.mode) == "fast" and (own.precision or o.precision) ~= "double"
   return fast and "fast" or "exact"
 end
 

@@ -32,6 +32,7 @@ Every configuration is one row: a value of each axis, then the columns.
 ]]
 local core = require "segx.core"
 local csv = require "segx.csv"
+local device = require "segx.device"
 local errors = require "segx.errors"
 local format = require "segx.format"
 local pages = require "segx.pages"
@@ -372,11 +373,14 @@ local function seconds_of_intervals(self)
   return (core.clock() - start) * ranks * self:count()
 end
 
--- Where the passes run: device, and with a GPU kernels (how many passes have one) and why_cpu (list by pass that has none).
+-- Where the passes run: device, and with a GPU kernels (how many passes have one) and why_cpu (list by pass that has none, or why no
+-- GPU is used where one was looked for).
 local function add_device(self, p, needs)
-  local given = program.options()
-  p.device = self.opts.device or given.device or "cpu"
+  local given, why = program.options(), nil
+  p.device, why = device.of(self.opts, p.passes > 0 and p.seconds / p.passes or 0)
+  p.why_cpu = why and {why}
   if p.device == "cpu" then return end
+  p.by_itself = device.asked(self.opts) == "auto"
   p.kernels, p.why_cpu = 0, {}
   local how = {precision = self.opts.precision or given.precision, mode = self.opts.mode or given.mode}
   for _, k in ipairs(core.kernels(self.dump, needs, how)) do
@@ -388,7 +392,7 @@ end
 --- inside the pass), free (the others), columns, bytes (read by the passes that are left), seconds
 --- (about, measured on the dump's first images; of it interval_seconds for results.csv), refused (rows, where parameters are refused), folder
 --- ({cells, found, passes, begun}: what is in `out` already), fits (see fit.plan; in
---- seconds too), device (with a GPU also kernels and why_cpu), engine (what core.plan says)}. Prints.
+--- seconds too), device (with a GPU also kernels and why_cpu; by_itself: it was not asked for), engine (what core.plan says)}. Prints.
 function Sweep:plan()
   local needs = self:needs()
   local folder <close> = self.out and core.folder(self.out, {look = true})
@@ -441,8 +445,11 @@ Plan.__tostring = function(p)
     add("no pass over the images, %s", format.about(p.seconds))
   end
   if p.kernels then
-    add("on %s: %d pass%s%s", p.device, p.kernels, p.kernels == 1 and "" or "es",
-      #p.why_cpu > 0 and ("; on the CPU: %d, %s"):format(#p.why_cpu, p.why_cpu[1]) or "")
+    add("on %s: %d pass%s%s%s", p.device, p.kernels, p.kernels == 1 and "" or "es",
+      #p.why_cpu > 0 and ("; on the CPU: %d, %s"):format(#p.why_cpu, p.why_cpu[1]) or "",
+      p.by_itself and "; the time above is the CPU's" or "")
+  elseif p.why_cpu then
+    add("on the CPU: %s", p.why_cpu[1])
   end
   if p.fits then add("%s", fit.plan_text(p.fits)) end
   if p.interval_seconds > 5 and 2 * p.interval_seconds > p.seconds then

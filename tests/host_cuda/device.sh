@@ -28,7 +28,7 @@ L
 same() { cmp -s o want; }
 
 # -- Nothing there
-run 5 '' "driver cannot be opened" 'no driver' -- --device cuda value.lua
+run 5 '' "NVIDIA's driver was not found" 'no driver' -- --device cuda value.lua
 run 0 'GPU +none: ' '' 'no driver: doctor says so' -- doctor
 export LD_LIBRARY_PATH=$H
 FAKE_CUDA_DEVICES=0 run 5 '' 'no GPU can be used' 'no GPU' -- --device cuda value.lua

@@ -11,6 +11,7 @@
  * that has failed.
  *
  *   FAKE_CUDA_FAIL=N[:CALL[:RC]]   the N-th call (of those named CALL, if given) gives RC (default 999)
+ *   FAKE_CUDA_WRONG=1              a low bit of the first number of every copy from the device is another
  *   FAKE_CUDA_MEMORY=BYTES         the device's memory (default 4 GiB)
  *   FAKE_CUDA_CC=75                its compute capability (default 90)
  *   FAKE_CUDA_DEVICES=N            how many (default 1)
@@ -202,6 +203,7 @@ typedef struct work {
     event *event;
     stream *on;                  /* WAIT */
     int unknown;                 /* COPY: to pageable memory */
+    int back;                    /* COPY: from the device to the host */
     struct work *next;
     char own[];                  /* LAUNCH: arguments; COPY from pageable memory: the bytes */
 } work;
@@ -242,6 +244,7 @@ static void run_until(stream *s, size_t number)
             if (w->from != w->own) touch(w->from, w->n, "a copy reads memory that is not there");
             if (!w->unknown) touch(w->to, w->n, "a copy writes memory that is not there");
             memcpy(w->to, w->from, w->n);
+            if (w->n > 2 && w->back && number("FAKE_CUDA_WRONG", 0)) w->to[2] ^= 1;
         } else if (w->what == SET) {
             touch(w->to, 4 * w->n, "memory is set that is not there");
             for (size_t i = 0; i < w->n; i++) memcpy(w->to + 4 * i, &w->word, 4);
@@ -308,6 +311,7 @@ static int copy(void *to, const void *from, size_t n, stream *s, int host_to, in
     w->from = pageable_from ? memcpy(w->own, from, n) : from;
     w->n = n;
     w->unknown = pageable_to;
+    w->back = host_to;
     for (const stream *o = streams; host_from && o; o = o->next)
         for (const work *x = o == s ? NULL : o->first; x; x = x->next)
             if (x->what == LAUNCH) {
