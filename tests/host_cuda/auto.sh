@@ -9,6 +9,7 @@ tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
 export TMPDIR=$tmp COLUMNS=100 XDG_STATE_HOME=$tmp XDG_CACHE_HOME=$tmp/xdg FAKE_NVRTC_O=1 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
+real=${SEGX_NVRTC:-}
 unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4 SEGX_CUDA_CACHE SEGX_NVRTC SEGX_GPU_SECONDS LD_LIBRARY_PATH
 
 # Twice, for what happens after a failure.
@@ -108,6 +109,22 @@ echo "# of $calls calls $noted with a note"
 ok $good 'every call fails once: the numbers, at most one note'
 FAKE_CUDA_MEMORY=1000 run 0 '*' 'on_cpu 1' 'no memory there' -- value.lua
 same; ok $? 'no memory there: the numbers'
+
+# -- NVIDIA's own NVRTC beside this driver, which does not take its code
+mkdir driver
+ln -s "$H/libcuda.so.1" driver/
+export -n SEGX_NVRTC
+if [ -z "$real" ]; then real=$(LD_LIBRARY_PATH=$tmp/driver "$B" -e 'print(require "segx.core".device(0).nvrtc)'); fi
+if [ -n "$real" ]; then
+    export LD_LIBRARY_PATH=$tmp/driver SEGX_NVRTC=$real SEGX_CUDA_CACHE=off
+    run 0 '*' 'segx: note: on the CPU: .*CUDA_ERROR_NO_BINARY_FOR_GPU' 'code of the real NVRTC' -- value.lua
+    same; ok $? 'code of the real NVRTC: the numbers'
+    run 5 '' 'CUDA_ERROR_NO_BINARY_FOR_GPU' 'code of the real NVRTC, --device cuda' -- --device cuda value.lua
+    unset SEGX_CUDA_CACHE
+else
+    skip 'code of the real NVRTC' 'there is none'
+fi
+export LD_LIBRARY_PATH=$H SEGX_NVRTC=$H/libnvrtc.so.12
 
 # -- Plans, gradients, run folders
 cat >sweep.lua <<'L'
