@@ -58,8 +58,8 @@ sx_err sx_driver_open(sx_driver *d, sx_error *er)
     SX_CU_FUNCTIONS(NEEDED)
 #undef NEEDED
     if (missing) {
-        sx_fail(er, SX_EDEVICE, "%s has no %s", d->path, missing);
-        sx_hint(er, "the driver is too old: 450 (CUDA 11.0) or later is needed");
+        sx_fail(er, SX_EDEVICE, "NVIDIA's driver is too old: %s has no %s", d->path, missing);
+        sx_hint(er, "driver 450 (CUDA 11.0) or later is needed");
         return SX_EDEVICE;
     }
     int rc = d->init(0);
@@ -202,7 +202,9 @@ sx_err sx_nvrtc_open(const char *path, sx_nvrtc *n, sx_error *er)
     n->lib = dlopen(path, RTLD_LAZY | RTLD_LOCAL);
     if (!n->lib) {
         const char *text = dlerror();
-        return sx_fail(er, SX_EDEVICE, "NVRTC cannot be opened: %s", text ? text : path);
+        sx_fail(er, SX_EDEVICE, "NVRTC cannot be opened: %s", text ? text : path);
+        sx_hint(er, "SEGX_NVRTC names the library itself, .../libnvrtc.so.12; without it, segx looks in the usual places");
+        return SX_EDEVICE;
     }
 #define NEEDED(field, symbol, arguments) \
     if (!find(n->lib, symbol, &n->field) && !missing) missing = symbol;

@@ -42,7 +42,7 @@ function device.of(opts, seconds)
   if asked ~= "auto" then return asked end
   if seconds < core.gpu_choice().seconds then return "cpu" end
   local name, why = core.choose_gpu(opts.precision or program.options().precision)
-  return name or "cpu", why
+  return name or "cpu", not core.gpu_choice().absent and why or nil
 end
 
 return device

@@ -636,7 +636,7 @@ end
 
 local eval_options = {"precision", "threads", "mem", "unit", "progress", "device", "mode", "isa"}
 
---- Evaluates in one go. opts: precision = "single" | "double", threads, mem, device = "cpu" | "cuda" |
+--- Evaluates in one go. opts: precision = "single" | "double", threads, mem, device = "auto" | "cpu" | "cuda" |
 --- "cuda:N", mode = "exact" | "fast" (docs/gpu.md), unit (overrides the terms' units). Returns a Result: value (a number; a dense tensor over the sweep axes where there
 --- are any), per_class and share (by class name or 0-based id), empty, parts (list of {label, text,
 --- factor, value, per_class, share}), stats; for unit = "image" also images (value of each) and

@@ -47,6 +47,11 @@ FAKE_CUDA_DEVICES=0 run 0 '*' '1: on_gpu 0 on_cpu 1' 'no GPU' -- value.lua
 same; ok $? 'no GPU: the numbers'
 notes 0 'no GPU'
 
+mkdir broken
+echo x >broken/libcuda.so.1
+LD_LIBRARY_PATH=$tmp/broken run 0 '*' "segx: note: on the CPU: NVIDIA's driver cannot be opened: .*file too short" 'a broken driver: a note' -- value.lua
+same; ok $? 'a broken driver: the numbers'
+
 # -- Who looks for a GPU
 export SEGX_NVRTC=$H/libnvrtc.so.12
 unset SEGX_GPU_SECONDS
