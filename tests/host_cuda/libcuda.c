@@ -42,6 +42,7 @@ static long long number(const char *name, long long otherwise)
 }
 
 static size_t memory(void) { return (size_t)number("FAKE_CUDA_MEMORY", 4ll << 30); }
+static int wrong_bits(void) { return number("FAKE_CUDA_WRONG", 0) != 0; }
 
 _Noreturn static void wrong(const char *what)
 {
@@ -246,7 +247,7 @@ static void run_until(stream *s, size_t number)
             if (w->from != w->own) touch(w->from, w->n, "a copy reads memory that is not there");
             if (!w->unknown) touch(w->to, w->n, "a copy writes memory that is not there");
             memcpy(w->to, w->from, w->n);
-            if (w->n > 2 && w->back && number("FAKE_CUDA_WRONG", 0)) w->to[2] ^= 1;
+            if (w->n > 2 && w->back && wrong_bits()) w->to[2] ^= 1;
         } else if (w->what == SET) {
             touch(w->to, 4 * w->n, "memory is set that is not there");
             for (size_t i = 0; i < w->n; i++) memcpy(w->to + 4 * i, &w->word, 4);
