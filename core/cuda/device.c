@@ -150,7 +150,7 @@ void sx_cuda_forget(sx_cuda *d, uint64_t dump)
 
 /* -- Memory ------------------------------------------------------------------------------------------- */
 
-sx_err sx_cu_alloc(sx_cuda *d, sx_dptr *p, size_t n, sx_error *er)
+sx_err sx_cu_alloc(sx_cuda *d, uint64_t dump, sx_dptr *p, size_t n, sx_error *er)
 {
     *p = 0;
     for (;;) {
@@ -158,7 +158,7 @@ sx_err sx_cu_alloc(sx_cuda *d, sx_dptr *p, size_t n, sx_error *er)
         if (!rc) return SX_EOK;
         *p = 0;
         bool gone = false;
-        sx_err e = rc == SX_CU_OUT_OF_MEMORY ? sx_resident_evict(d, 0, &gone, er) : SX_EOK;
+        sx_err e = rc == SX_CU_OUT_OF_MEMORY ? sx_resident_evict(d, dump, &gone, er) : SX_EOK;
         if (e || !gone) return e ? e : sx_cu_check(d, rc, "cuMemAlloc", er);
     }
 }
@@ -181,7 +181,7 @@ sx_err sx_cu_room(sx_cuda *d, sx_room *r, size_t n, sx_error *er)
     sx_err e = r->n ? SX_CU(d, er, stream_sync, d->stream) : SX_EOK;
     if (e) return e;
     sx_cu_drop(d, r);
-    if (!(e = sx_cu_alloc(d, &r->p, n, er))) r->n = n;
+    if (!(e = sx_cu_alloc(d, 0, &r->p, n, er))) r->n = n;
     return e;
 }
 
@@ -336,7 +336,7 @@ sx_err sx_cuda_copy_speed(sx_cuda *d, double *bytes_per_second, sx_error *er)
     float best = 0;
     sx_err e;
     while (n > d->info.memory / 8) n /= 2;
-    if ((e = sx_cu_alloc(d, &a, n, er)) || (e = sx_cu_alloc(d, &b, n, er)) || (e = SX_CU(d, er, event_new, &from, 0)) ||
+    if ((e = sx_cu_alloc(d, 0, &a, n, er)) || (e = sx_cu_alloc(d, 0, &b, n, er)) || (e = SX_CU(d, er, event_new, &from, 0)) ||
         (e = SX_CU(d, er, event_new, &to, 0)))
         goto done;
     for (int i = 0; i < 12; i++) {

@@ -104,8 +104,9 @@ struct sx_cuda {
 sx_err sx_cu_check(sx_cuda *d, int rc, const char *what, sx_error *er);
 #define SX_CU(d, er, field, ...) sx_cu_check(d, (d)->cu.field(__VA_ARGS__), #field, er)
 
-/* Device memory. Makes room by letting images go; SX_EDEVICE with d->oom set when that does not help. */
-sx_err sx_cu_alloc(sx_cuda *d, sx_dptr *p, size_t n, sx_error *er);
+/* Device memory. Makes room by letting images go (dump: as sx_resident_evict has it; 0: none is being read); SX_EDEVICE with d->oom set
+ * when that does not help. */
+sx_err sx_cu_alloc(sx_cuda *d, uint64_t dump, sx_dptr *p, size_t n, sx_error *er);
 void sx_cu_free(sx_cuda *d, sx_dptr *p);
 /* At least n bytes. What was there is lost; the work that is under way is waited for before it goes. */
 sx_err sx_cu_room(sx_cuda *d, sx_room *r, size_t n, sx_error *er);

@@ -109,14 +109,10 @@ static sx_err place(sx_cuda *d, const sx_resident *r, sx_part_of *part, size_t n
             }
         }
         if (!(s = sx_calloc(1, sizeof *s))) return sx_nomem(er);
-        for (;;) {
-            int rc = d->cu.mem_alloc(&s->p, size);
-            if (!rc) break;
-            gone = false;
-            sx_err e = rc == SX_CU_OUT_OF_MEMORY ? sx_resident_evict(d, dump, &gone, er) : SX_EOK;
-            if (!e && gone) continue;
+        sx_err e = sx_cu_alloc(d, dump, &s->p, size, er);
+        if (e) {
             sx_free(s);
-            return e ? e : sx_cu_check(d, rc, "cuMemAlloc", er);
+            return e;
         }
         s->size = size;
         s->dump = dump;
