@@ -704,6 +704,20 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
     }
 }
 
+/* Values of the plane whose body is marked, at class c: w[v]; its logits are at `from`. */
+static void say_values(sx_em *m, sx_id plane, const char *from)
+{
+    if (body_reads_logits(m)) {
+        say(m, "T x[SX_V];");
+        say(m, "sx_load(x, %s);", from);
+    }
+    say(m, "T w[SX_V];");
+    say(m, "SX_EACH(v) {");
+    say_body(m, "x[v]");
+    say(m, "w[v] = %s;", value(m, plane).s);
+    say(m, "}");
+}
+
 /* Sums of a plane: as many classes at once as shared memory has rows for. */
 static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
 {
@@ -712,20 +726,15 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     const bool brief = m->s->fast && !by;                 /* a thread adds its pixels first */
     memset(m->body, 0, m->n_ids);
     mark_body(m, plane);
+    const bool reads = body_reads_logits(m);
     for (int part = 0; part < 2; part++) {
         const size_t n = open_group(m, part, brief ? SX_ROWS_BRIEF : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
         if (n == 0) continue;
         say(m, "SX_PHASE");
-        say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-        say(m, "(void)from;");
-        say(m, "SX_UNROLL for (int q = 0; q < %zu; q++, from += SX_STEP) {", n);
+        if (reads) say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
+        say(m, "SX_UNROLL for (int q = 0; q < %zu; q++%s) {", n, reads ? ", from += SX_STEP" : "");
         say(m, "const int c = c0 + q;");
-        say(m, "T x[SX_V], w[SX_V];");
-        say(m, body_reads_logits(m) ? "sx_load(x, from);" : "(void)x;");
-        say(m, "SX_EACH(v) {");
-        say_body(m, "x[v]");
-        say(m, "w[v] = %s;", value(m, plane).s);
-        say(m, "}");
+        say_values(m, plane, "from");
         say(m, brief ? "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));" : "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
         say(m, "}");
         say(m, "SX_END");
@@ -736,22 +745,6 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     }
 }
 
-/* A loop over the classes that gives the plane's values at class c as w[v]. */
-static void open_plane(sx_em *m, sx_id plane)
-{
-    memset(m->body, 0, m->n_ids);
-    mark_body(m, plane);
-    if (body_reads_logits(m)) {
-        say(m, "T x[SX_V];");
-        say(m, "sx_load(x, SX_CHANNEL(c) + tid * SX_V);");
-    }
-    say(m, "T w[SX_V];");
-    say(m, "SX_EACH(v) {");
-    say_body(m, "x[v]");
-    say(m, "w[v] = %s;", value(m, plane).s);
-    say(m, "}");
-}
-
 static void say_map(sx_em *m, size_t sink, size_t map)
 {
     const sx_id id = m->s->map[map];
@@ -759,7 +752,9 @@ static void say_map(sx_em *m, size_t sink, size_t map)
     say(m, "SX_PHASE");
     if (sx_em_plane(m, id)) {
         say(m, "SX_ROLLED for (int c = 0; c < SX_CLASSES; c++) {");
-        open_plane(m, id);
+        memset(m->body, 0, m->n_ids);
+        mark_body(m, id);
+        say_values(m, id, "SX_CHANNEL(c) + tid * SX_V");
         say(m, "sx_store(k.map + (M%zu + (sx_u64)(%s) * SX_CLASSES + c) * SX_CUDA_BLOCK + tid * SX_V, w);", map, c.s);
         say(m, "}");
     } else {
