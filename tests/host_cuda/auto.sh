@@ -1,16 +1,9 @@
 #!/bin/bash
 # --device auto on the stand-in (libcuda.c, libnvrtc.c): large work takes the GPU, small work never looks for one, and whatever goes
-# wrong there the numbers are the CPU's and the program ends well. Prints TAP. SEGX_BIN: the program; SEGX_HOST_CUDA: the stand-ins.
+# wrong there the numbers are the CPU's and the program ends well. Prints TAP.
 set -u
-. "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
-H=${SEGX_HOST_CUDA:?the folder of the stand-ins}
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-export TMPDIR=$tmp COLUMNS=100 XDG_STATE_HOME=$tmp XDG_CACHE_HOME=$tmp/xdg FAKE_NVRTC_O=1 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
-real=${SEGX_NVRTC:-}
-unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4 SEGX_CUDA_CACHE SEGX_NVRTC SEGX_GPU_SECONDS LD_LIBRARY_PATH
+. "$(dirname "$0")/begin.sh"
+export FAKE_NVRTC_O=1
 
 # Twice, for what happens after a failure.
 cat >value.lua <<'L'
@@ -146,17 +139,7 @@ local r = s:run()
 for row in r:rows() do print(("%a"):format(row.value)) end
 print(segx.loss.focal {}:write_grad(d, arg[1] .. "/grad.h5", {dtype = "float64"}))
 L
-cat >make.lua <<'L'
-local w = require "segx".write_dump("d.h5", {n = 3, classes = 3, dims = {9, 11}})
-for i = 1, 3 do
-  local x, y = {}, {}
-  for p = 1, 297 do x[p] = p * i % 17 / 4 end
-  for p = 1, 99 do y[p] = p % 3 end
-  w:write(i, x, y)
-end
-w:finish()
-L
-"$B" make.lua || ok 1 'a dump is made'
+make_dump
 run 0 'on cuda:0: 1 pass; the time above' '' 'the plan says so' -- sweep.lua
 has o '^cuda:0.1.true' 'the plan has it'
 FAKE_CUDA_WRONG=1 run 0 'on the CPU: .* does not compute' '*' 'the plan says why not' -- sweep.lua

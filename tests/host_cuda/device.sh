@@ -1,15 +1,9 @@
 #!/bin/bash
 # What goes wrong with a GPU, on the stand-in (libcuda.c, libnvrtc.c): nothing found, every call failing once, little memory, a cache
-# that is damaged; run folders; doctor. Prints TAP. SEGX_BIN: the program; SEGX_HOST_CUDA: folder of the stand-ins.
+# that is damaged; run folders; doctor. Prints TAP.
 set -u
-. "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
-H=${SEGX_HOST_CUDA:?the folder of the stand-ins}
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-cd "$tmp" || exit 1
-export TMPDIR=$tmp COLUMNS=100 XDG_STATE_HOME=$tmp XDG_CACHE_HOME=$tmp/xdg FAKE_NVRTC_O=0 ASAN_OPTIONS=${ASAN_OPTIONS:-}:detect_leaks=0
-unset SEGX_LUA NO_COLOR LUA_INIT LUA_INIT_5_4 SEGX_CUDA_CACHE
+. "$(dirname "$0")/begin.sh"
+export FAKE_NVRTC_O=0
 
 cat >value.lua <<'L'
 local segx, core = require "segx", require "segx.core"
@@ -149,17 +143,7 @@ local r = segx.sweep {dump = d, loss = segx.loss.focal {gamma = segx.axis.grid("
 for row in r:rows() do print(("%a"):format(row.value)) end
 io.stderr:write(("cells found %d new %d\n"):format(r.stats.cells_found, r.stats.cells_new))
 L
-cat >make.lua <<'L'
-local w = require "segx".write_dump("d.h5", {n = 3, classes = 3, dims = {9, 11}})
-for i = 1, 3 do
-  local x, y = {}, {}
-  for p = 1, 297 do x[p] = p * i % 17 / 4 end
-  for p = 1, 99 do y[p] = p % 3 end
-  w:write(i, x, y)
-end
-w:finish()
-L
-"$B" make.lua || ok 1 'a dump is made'
+make_dump
 run 0 '*' 'cells found 0 new 4' 'a folder from the CPU' -- --quiet --device cpu sweep.lua out
 cp o rows
 run 0 '*' 'cells found 4 new 0' 'exact: found on the GPU' -- --quiet --device cuda sweep.lua out
