@@ -80,7 +80,7 @@ static int core_kernels(lua_State *L)
     return 1;
 }
 
-/* core.compile_kernel(text, target, fast, path): machine code of a kernel for "sm_90" ..., without a GPU: its size, what NVRTC says of
+/* core.compile_kernel(text, target, fast, path): machine code of a kernel for "sm_90" ..., without a GPU, what NVRTC says of
  * registers, and which NVRTC that was ("12.9"). path: of NVRTC; nil: where it is found. nil and why, where there is none. */
 static int core_compile_kernel(lua_State *L)
 {

@@ -222,12 +222,14 @@ static sx_err start_gpu(sx_walk *w, sx_error *er)
     return e ? leave_gpu(w, e, &why, er) : SX_EOK;
 }
 
-/* An image that the GPU does not have, with others of the wave. */
+/* An image that the GPU does not have, with others of the wave. Decoding is no part of the GPU's pace, as it is none of the CPU's. */
 static sx_err fetch_image(void *arg, size_t image, const sx_image **out, sx_error *er)
 {
     sx_walk *w = arg;
     const sx_wave *wave;
+    const double begin = sx_seconds();
     sx_err e = decoded(w, image, w->first + w->count - image, &wave, er);
+    w->on_gpu.seconds -= sx_seconds() - begin;
     if (!e) *out = &wave->image[image - wave->first];
     return e;
 }
