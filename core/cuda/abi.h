@@ -12,6 +12,7 @@
 #define SX_CUDA_TILE 256
 #define SX_CUDA_BLOCK 32768
 #define SX_CUDA_THREADS 256
+#define SX_CUDA_UNIT 4           /* chunks that a block takes one after the other (kernel.h) */
 #define SX_CUDA_PAR 900          /* numbers in par at most: arguments of a kernel are 4 KiB */
 #ifndef SX_PAR
 #define SX_PAR SX_CUDA_PAR       /* a text defines it as what it needs */

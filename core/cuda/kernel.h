@@ -6,7 +6,7 @@
  * for each other. On the host a phase is a loop over the threads, so that the same text runs there, one thread after the
  * other. What a thread carries from one phase to the next is a SX_LOCAL. No shuffles, no atomics.
  *
- * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; SX_UNIT chunks of a task, one
+ * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; SX_CUDA_UNIT chunks of a task, one
  * after the other, so that addresses are computed once. The printed text defines before this one SX_DOUBLE, SX_FAST, SX_LOGIT
  * (16, 32 or 64: bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES (what they are), SX_CLASSES, SX_ROWS (rows of
  * pixels that are summed at once), SX_FIELDS (fields that it reads).
@@ -66,8 +66,7 @@
 #define SX_EACH(v) SX_UNROLL for (int v = 0; v < SX_V; v++)
 #define SX_CHUNK (SX_CUDA_THREADS * SX_V)
 #define SX_TILES (SX_CHUNK / SX_CUDA_TILE)
-#define SX_UNIT 4
-#define SX_UNITS (SX_CUDA_BLOCK / SX_CHUNK / SX_UNIT)   /* of a task */
+#define SX_UNITS (SX_CUDA_BLOCK / SX_CHUNK / SX_CUDA_UNIT)   /* of a task */
 #define SX_BYTE_LABELS (SX_CLASSES < 256)               /* else a byte is the label's place in its tile's list */
 /* Rows of values in shared memory: 16 more places per tile keep neighbouring tiles out of each other's banks. */
 #define SX_TILE_ROW (SX_CUDA_TILE + 16)
@@ -169,12 +168,12 @@ typedef struct sx_chunk {
 SX_DEVICE void sx_unit_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
 {
     const sx_u64 t = n / SX_UNITS;
-    const unsigned at = (unsigned)(n % SX_UNITS) * (SX_UNIT * SX_CHUNK);
+    const unsigned at = (unsigned)(n % SX_UNITS) * (SX_CUDA_UNIT * SX_CHUNK);
     const unsigned *task = (const unsigned *)args->task + 4 * t;
     const int left = (int)SX_GET(task + 2) - (int)at;
     const sx_u64 *piece = (const sx_u64 *)args->piece + (SX_PIECE_FIELDS + SX_FIELDS) * (sx_u64)SX_GET(task);
     const sx_u64 px = SX_GET(task + 1) + at, set = SX_GET(task + 3);
-    k->left = left < SX_UNIT * SX_CHUNK ? left : SX_UNIT * SX_CHUNK;
+    k->left = left < SX_CUDA_UNIT * SX_CHUNK ? left : SX_CUDA_UNIT * SX_CHUNK;
     k->at = px;
     k->logits = (const sx_logit *)SX_GET(piece + SX_PIECE_LOGITS) + px;
     k->stride = SX_GET(piece + SX_PIECE_STRIDE);

@@ -448,7 +448,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     sx_cuda_work *w = q->w;
     sx_cuda *d = w->d;
     const size_t rec = b->part.rec, records = b->n * (SX_BLOCK / SX_TILE) * rec * w->es;
-    const size_t chunks = b->n * (SX_BLOCK / ((size_t)SX_CUDA_THREADS * (w->es == 8 ? 2 : 4)));
+    const size_t units = b->n * (SX_BLOCK / ((size_t)SX_CUDA_THREADS * SX_CUDA_UNIT * (w->es == 8 ? 2 : 4)));
     const size_t folds = (b->n * rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
     const sx_module *m = w->module;
     w->args.part = d->records.p;
@@ -458,7 +458,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
     if (!e && rec && w->by_label) e = SX_CU(d, er, set_words, d->records.p, 0, records / 4, d->stream);
-    if (!e) e = launch(w, m->pass, grid_of(d, chunks, m->resident[0]), er);
+    if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
     if (!e) e = SX_CU(d, er, to_host, s->results.p, d->results.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->stream);
