@@ -257,32 +257,8 @@ local function reduce(t, drop, fold)
   return lazy(axes, count, data, t.dump)
 end
 
-local function fold_sum(x, at, step, n)
-  local s = 0.0
-  for k = 0, n - 1 do s = s + x[at + k * step] end
-  return s
-end
-
-local function fold_max(x, at, step, n)
-  local m = -huge
-  for k = 0, n - 1 do if x[at + k * step] > m then m = x[at + k * step] end end
-  return m
-end
-
-local function fold_logsumexp(x, at, step, n)
-  local m, s = fold_max(x, at, step, n), 0.0
-  if m == -huge then return m end
-  for k = 0, n - 1 do s = s + math.exp(x[at + k * step] - m) end
-  return m + math.log(s)
-end
-
-local function fold_argmax(x, at, step, n)
-  local best, m = 0, x[at]
-  for k = 1, n - 1 do
-    if x[at + k * step] > m then best, m = k, x[at + k * step] end
-  end
-  return best + 0.0
-end
+local fold_sum, fold_max, fold_logsumexp, fold_argmax = arithmetic.fold_sum, arithmetic.fold_max, arithmetic.fold_logsumexp,
+  arithmetic.fold_argmax
 
 local function has(t, axis) return t.count[axis] ~= nil end
 

@@ -1,4 +1,4 @@
--- ref_math.lua: arithmetic of the reference (ref_core.lua) that keeps small numbers, in float64.
+-- ref_math.lua: arithmetic of the reference (ref_core.lua) in float64: functions that keep small numbers, and what axes are folded with.
 local m = {}
 
 function m.log1p(x)
@@ -26,6 +26,34 @@ function m.tanh(x)
   local e = m.expm1(-2 * math.abs(x))
   local t = -e / (2 + e)
   return x < 0 and -t or t
+end
+
+-- Of n numbers x[at], x[at + step], ...
+function m.fold_sum(x, at, step, n)
+  local s = 0.0
+  for k = 0, n - 1 do s = s + x[at + k * step] end
+  return s
+end
+
+function m.fold_max(x, at, step, n)
+  local most = -math.huge
+  for k = 0, n - 1 do if x[at + k * step] > most then most = x[at + k * step] end end
+  return most
+end
+
+function m.fold_logsumexp(x, at, step, n)
+  local most, s = m.fold_max(x, at, step, n), 0.0
+  if most == -math.huge then return most end
+  for k = 0, n - 1 do s = s + math.exp(x[at + k * step] - most) end
+  return most + math.log(s)
+end
+
+function m.fold_argmax(x, at, step, n)
+  local best, most = 0, x[at]
+  for k = 1, n - 1 do
+    if x[at + k * step] > most then best, most = k, x[at + k * step] end
+  end
+  return best + 0.0
 end
 
 return m
