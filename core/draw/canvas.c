@@ -173,7 +173,7 @@ typedef struct heat_map {
 static void put_heat(unsigned char *to, const sx_panel *p, size_t i0, size_t i1, size_t j0, size_t j1, const void *arg)
 {
     const heat_map *a = arg;
-    double most = NAN;
+    double most = (double)NAN;
     for (size_t j = j0; j < j1; j++)
         for (size_t i = i0; i < i1; i++) {
             double v = a->v[j * p->w + i];
