@@ -68,10 +68,11 @@ once() {  # a line of start.lua and the milliseconds of the whole program
     limited start 60 "$segx" --quiet --device cuda --mode fast tests/gpu/start.lua | tr '\n' '\t'
     echo "$((($(date +%s%N) - begin) / 1000000))"
 }
-medians() {  # WHAT FILE
-    local column row="| $1 |"
-    for column in 1 2 3 4 5; do row+=" $(cut -f "$column" "$2" | sort -n | sed -n "$((($(wc -l <"$2") + 1) / 2))p") |"; done
-    echo "$row"
+medians() {  # WHAT FILE: of the starts that came to their end
+    local column n row="| $1 |"
+    n=$(grep -c $'\t.*\t' "$2")
+    for column in 1 2 3 4 5; do row+=" $(grep $'\t.*\t' "$2" | cut -f "$column" | sort -n | sed -n "$(((n + 1) / 2))p") |"; done
+    if [ "$n" -gt 0 ]; then echo "$row"; else echo "| $1 | FAILED | | | | |"; fi
 }
 start() {
     local i
