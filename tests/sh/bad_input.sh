@@ -120,7 +120,7 @@ refused 1 '== in where' "$(open good.h5) segx.where(d.labels == 1, 1, 2)" 'where
 refused 1 'no path' 'segx.open()' 'expected the path of a dump' '^  hint: '
 refused 1 'dump that is closed' 'local d = segx.open "good.h5" d:close() print(segx.loss.ce {}(d))' '^segx: script.lua:1: .*closed'
 
-# -- signals during a pass
+# -- signals during a pass, which a GPU might end too soon
 cat >long.lua <<'L'
 local d <close> = segx.open "long.h5"
 local gamma = segx.axis.lin("gamma", 0, 5, 20011)
@@ -141,7 +141,7 @@ L
 # ended SCRIPT SIGNAL STATUS NAME
 ended() {
     local pid s start stop i
-    (trap - INT; exec "$B" --threads 2 "$1" >o 2>e) &
+    (trap - INT; exec "$B" --device cpu --threads 2 "$1" >o 2>e) &
     pid=$!
     for i in $(seq 100); do grep -q going e 2>/dev/null && break; sleep 0.1; done
     sleep 0.4
@@ -159,7 +159,7 @@ if grep -q __asan_init "$B"; then limit=4000; fi
 ended long.lua INT 130 'Ctrl-C during a pass: 130 within a second, nothing left behind'
 ended long.lua TERM 75 'SIGTERM during a pass: 75'
 # A script that catches the error: the evaluations that follow are refused too, so it ends soon.
-(trap - INT; exec "$B" --threads 2 catch.lua >o 2>e) &
+(trap - INT; exec "$B" --device cpu --threads 2 catch.lua >o 2>e) &
 pid=$!
 for _ in $(seq 100); do grep -q going e 2>/dev/null && break; sleep 0.1; done
 sleep 0.3
