@@ -49,11 +49,18 @@ static sx_err mark(sx_em *m, sx_id id, sx_error *er)
     return SX_EOK;
 }
 
+bool sx_emit_counts(const sx_graph *g, sx_id sum)
+{
+    const sx_id a = sx_node_get(g, sum)->arg[0];
+    return a && sx_node_get(g, a)->op == SX_OP_valid;
+}
+
 static sx_err find_nodes(sx_em *m, sx_error *er)
 {
     sx_err e = SX_EOK;
     for (size_t i = 0; !e && i < m->s->n_sum; i++) {
-        sx_id a = sx_em_node(m, m->s->sum[i])->arg[0];
+        const sx_id a = sx_em_node(m, m->s->sum[i])->arg[0];
+        if (sx_emit_counts(m->g, m->s->sum[i])) continue;
         e = sx_em_pixel(m, a) ? mark(m, a, er) : sx_fail(er, SX_EARG, "a sum of what no pixel knows");
     }
     for (size_t i = 0; !e && i < m->s->n_map; i++) e = mark(m, m->s->map[i], er);

@@ -45,9 +45,11 @@ typedef struct sx_emitted {
     bool logits;                 /* does it read them? */
 } sx_emitted;
 
+/* Does this sum count pixels, all that count or by label? The labels alone tell: no kernel computes it, its place in a record stays 0. */
+bool sx_emit_counts(const sx_graph *g, sx_id sum);
+
 /* SX_EARG with the reason when these nodes cannot run on a GPU: the caller falls back to the CPU. */
 sx_err sx_emit(const sx_emit_spec *spec, sx_emitted **out, sx_error *er);
 void sx_emitted_free(sx_emitted *e);
-
 
 #endif

@@ -612,7 +612,8 @@ static void enter_sink(sx_em *m, size_t sink)
 {
     memset(m->in, 0, m->n_ids);
     for (size_t i = 0; i < m->s->n_sum; i++)
-        if (sink == SIZE_MAX || m->e->sum_sink[i] == sink) close_sink(m, sx_em_node(m, m->s->sum[i])->arg[0]);
+        if ((sink == SIZE_MAX || m->e->sum_sink[i] == sink) && !sx_emit_counts(m->g, m->s->sum[i]))
+            close_sink(m, sx_em_node(m, m->s->sum[i])->arg[0]);
     for (size_t i = 0; i < m->s->n_map; i++)
         if (sink == SIZE_MAX || m->e->map_sink[i] == sink) close_sink(m, m->s->map[i]);
     sx_em_nest(m, sink == SIZE_MAX ? 0 : m->e->sink[sink].axes);
@@ -656,6 +657,7 @@ static size_t sums_of(const sx_em *m, size_t sink, bool by, bool plane, size_t *
     size_t n = 0;
     for (size_t j = 0; j < m->s->n_sum; j++) {
         const sx_node *nd = sx_em_node(m, m->s->sum[j]);
+        if (sx_emit_counts(m->g, m->s->sum[j])) continue;
         if (m->e->sum_sink[j] == sink && (nd->op == SX_OP_bysum) == by && sx_em_plane(m, nd->arg[0]) == plane) list[n++] = j;
     }
     return n;

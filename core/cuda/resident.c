@@ -66,7 +66,7 @@ void sx_resident_forget(sx_cuda *d, uint64_t dump)
         *r = x->next;
         for (size_t i = 0; i < x->n_piece; i++) {
             sx_free(x->piece[i].field);
-            sx_free(x->piece[i].valid);
+            sx_free(x->piece[i].masked);
         }
         sx_free(x->piece);
         sx_free(x->start);
@@ -171,12 +171,12 @@ sx_err sx_resident_of(sx_cuda *d, const sx_dump *dump, sx_resident **out, sx_err
             const size_t blocks = (p->count + SX_BLOCK - 1) / SX_BLOCK;
             r->bytes += p->stride * (channels_of(info) * sx_dtype_size(info->logits_type) + 4);
             p->field = sx_calloc(2 * r->n_fields + 1, sizeof *p->field);
-            p->valid = sx_calloc(2 * blocks, sizeof *p->valid);
-            if (!p->field || !p->valid) {
+            p->masked = sx_calloc(blocks * (1 + info->classes), sizeof *p->masked);
+            if (!p->field || !p->masked) {
                 sx_resident_forget(d, id);
                 return sx_nomem(er);
             }
-            p->masked = p->valid + blocks;
+            p->counts = p->masked + blocks;
         }
     *out = r;
     return SX_EOK;
@@ -332,9 +332,10 @@ static sx_err survey_block(void *arg, size_t b, int worker, sx_error *er)
     const size_t count = s->p->count - first < SX_BLOCK ? s->p->count - first : SX_BLOCK;
     int32_t *lab = sx_malloc(SX_BLOCK * sizeof *lab), *place_of = sx_calloc(2 * (C + 1), sizeof *place_of);
     int32_t *stamp = place_of ? place_of + C + 1 : NULL;
-    uint32_t valid = 0, masked = 0;
+    uint32_t *counts = s->p->counts + b * C, masked = 0;
     (void)worker;
     sx_err e = lab && place_of ? SX_EOK : sx_nomem(er);
+    memset(counts, 0, C * sizeof *counts);
     if (!e) e = sx_read_labels(s->dump, s->im, s->p->image, s->p->first + first, count, lab, er);
     for (size_t i = 0; !e && s->mask && i < count; i++)
         if (lab[i] < (int32_t)C && !sx_pixel_finite(sx_dump_get_info(s->dump), s->im, s->p->first + first + i)) {
@@ -353,12 +354,11 @@ static sx_err survey_block(void *arg, size_t b, int worker, sx_error *er)
                 list[n++] = y;
             }
             s->loc[first + i] = (unsigned char)(C < 256 ? y : place_of[y]);
-            valid += y < (int32_t)C;
+            if (y < (int32_t)C) counts[y]++;
         }
         s->head[2 * tile] = (uint32_t)(tile * s->per_tile);
         s->head[2 * tile + 1] = n;
     }
-    s->p->valid[b] = valid;
     s->p->masked[b] = masked;
     sx_free(lab);
     sx_free(place_of);

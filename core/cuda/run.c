@@ -27,7 +27,7 @@ struct sx_cuda_work {
     double *constant;            /* of the imports that the program lacks; set_len - sx_prog_import_len of them */
     size_t most_parts;           /* values of the longest first axis */
     size_t budget;
-    bool by_label;
+    bool sparse;                 /* records have numbers that no kernel writes: labels that a tile lacks, counts */
     sx_gpu_args args;
 };
 
@@ -117,7 +117,8 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
     w->es = spec->use_double ? 8 : 4;
     w->classes = spec->info->classes;
     w->budget = BUDGET;
-    for (size_t i = 0; i < spec->n_sum; i++) w->by_label |= node(w, spec->sum[i])->op == SX_OP_bysum;
+    for (size_t i = 0; i < spec->n_sum; i++)
+        w->sparse |= node(w, spec->sum[i])->op == SX_OP_bysum || sx_emit_counts(spec->g, spec->sum[i]);
     for (int a = 0; a < sx_graph_axes(spec->g); a++) w->count[a] = sx_prog_axis(prog, a);
     w->list = sx_calloc(spec->n_sum + spec->n_map + 1, sizeof *w->list);
     if (!w->list) e = sx_nomem(er);
@@ -384,7 +385,8 @@ static sx_err bring(wave *q, size_t most, sx_error *er)
             if (e) return e;
         }
         last = p;
-        q->v->valid[q->first + q->n] = p->valid[block];
+        q->v->valid[q->first + q->n] = 0;
+        for (size_t c = 0; c < w->classes; c++) q->v->valid[q->first + q->n] += p->counts[block * w->classes + c];
         q->v->masked[q->first + q->n] = p->masked[block];
     }
     d->oom = false;
@@ -457,7 +459,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     w->args.rec = rec;
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
-    if (!e && rec && w->by_label) e = SX_CU(d, er, set_words, d->records.p, 0, records / 4, d->stream);
+    if (!e && rec && w->sparse) e = SX_CU(d, er, set_words, d->records.p, 0, records / 4, d->stream);
     if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
@@ -481,6 +483,25 @@ static void put_cells(const wave *q, const batch *b, const double *from)
         for (size_t i = 0; i < k; i++, from += own) {
             const size_t at = sx_prog_stat_off(w->prog, s) + whole(w, p, w->e->sum_sink[s], i) * own;
             for (size_t t = 0; t < b->n; t++) memcpy(to + t * len + at, from + t * p->rec, own * sizeof *to);
+        }
+    }
+}
+
+/* Sums that count pixels, from what the labels have told. */
+static void put_counts(const wave *q, const batch *b)
+{
+    const sx_cuda_work *w = q->w;
+    const size_t len = sx_prog_stat_len(w->prog);
+    for (size_t s = 0; s < w->spec.n_sum; s++) {
+        if (!sx_emit_counts(w->spec.g, w->spec.sum[s])) continue;
+        const bool by_label = node(w, w->spec.sum[s])->op == SX_OP_bysum;
+        for (size_t t = b->first; t < b->first + b->n; t++) {
+            const sx_gpu_piece *p = piece_of(q, &q->v->task[t]);
+            const uint32_t *counts = p->counts + (q->v->task[t].first - p->first) / SX_BLOCK * w->classes;
+            double *to = q->v->cells + t * len + sx_prog_stat_off(w->prog, s);
+            for (size_t c = 0; c < w->classes; c++)
+                if (by_label) to[c] = counts[c];
+                else *to = (c ? *to : 0) + counts[c];
         }
     }
 }
@@ -527,6 +548,7 @@ static sx_err finish(wave *q, int turn, sx_error *er)
     d->counts.kernel_ms += (double)ms;
     if (b->part.number + 1 == b->part.of) d->done = b->number;
     put_cells(q, b, (const double *)(const void *)s->results.p);
+    put_counts(q, b);
     put_maps a = {.q = q, .b = b, .from = s->results.p + cell_bytes(b)};
     return b->part.map_rec ? sx_pool_for(q->v->pool, b->n, put_task, &a, er) : SX_EOK;
 }
