@@ -1,7 +1,10 @@
 /* compile.c: NVRTC: options, targets, logs. */
 #include "cuda/compile.h"
 
+#include "cuda/abi.h"
+
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -11,7 +14,7 @@ static const char *const common_options[] = {"--std=c++17", "--fmad=false", "-w"
 static const char *const exact_options[] = {"--prec-div=true", "--prec-sqrt=true", "--ftz=false"};
 static const char *const fast_options[] = {"--prec-div=false", "--prec-sqrt=false", "--ftz=true"};
 enum { N_COMMON = 3, N_OWN = 3 };
-#define MOST_BLOCKS 4            /* of 256 threads: 64 registers each */
+enum { REGISTERS = 65536 /* of a multiprocessor */, MANY_BYTES = 50 /* spilled: one block fewer will not do */ };
 
 void sx_cuda_target(const sx_nvrtc *n, int cc, char target[16])
 {
@@ -58,14 +61,20 @@ static sx_err take_code(const sx_nvrtc *n, void *program, bool ptx, sx_cubin *ou
     return sx_fail(er, SX_EDEVICE, "NVRTC gave no code (error %d)", rc);
 }
 
-static bool spills(const char *log)
+/* The largest number before `what` in a log; 0: there is none. */
+static int most_of(const char *log, const char *what)
 {
-    for (const char *at = log; at && (at = strstr(at, " bytes spill stores")); at++)
-        if (at - log >= 2 && !(at[-1] == '0' && at[-2] == ' ')) return true;
-    return false;
+    int most = 0;
+    for (const char *at = log; at && (at = strstr(at, what)); at++) {
+        const char *from = at;
+        while (from > log && from[-1] >= '0' && from[-1] <= '9') from--;
+        const int n = atoi(from);
+        if (n > most) most = n;
+    }
+    return most;
 }
 
-/* blocks: how many of them must find registers on a multiprocessor at a time. */
+/* blocks: how many of them must find registers on a multiprocessor at a time; 0: as the text says. */
 static sx_err compile_for(const sx_nvrtc *n, const char *text, const char *target, bool fast, int blocks, sx_cubin *out, char **log,
                           sx_error *er)
 {
@@ -77,7 +86,7 @@ static sx_err compile_for(const sx_nvrtc *n, const char *text, const char *targe
     snprintf(arch, sizeof arch, "--gpu-architecture=%s", target);
     snprintf(at_a_time, sizeof at_a_time, "-DSX_CUDA_BLOCKS=%d", blocks);
     option[k++] = arch;
-    option[k++] = at_a_time;
+    if (blocks) option[k++] = at_a_time;
     option[k++] = "--ptxas-options=-v";
     for (int i = 0; i < N_COMMON; i++) option[k++] = common_options[i];
     for (int i = 0; i < N_OWN; i++) option[k++] = fast ? fast_options[i] : exact_options[i];
@@ -98,17 +107,21 @@ static sx_err compile_for(const sx_nvrtc *n, const char *text, const char *targe
     return e;
 }
 
-/* Registers decide how many blocks a multiprocessor holds: as many as possible, but none may spill. */
+/* Registers decide how many blocks a multiprocessor holds: as many as the text wishes, but none may spill. A kernel that spills has
+ * used all registers that it had, which says how many blocks it was compiled for. */
 sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, sx_cubin *out, char **log, sx_error *er)
 {
-    for (int blocks = MOST_BLOCKS;; blocks--) {
+    for (int blocks = 0;;) {
         char *said = NULL;
         const sx_err e = compile_for(n, text, target, fast, blocks, out, &said, er);
-        const bool again = !e && blocks > 1 && spills(said);
+        const int spilled = e ? 0 : most_of(said, " bytes spill stores"), registers = most_of(said, " registers");
+        const int had = blocks ? blocks : registers ? REGISTERS / SX_CUDA_THREADS / registers : 1;
+        const bool again = spilled && had > 1;
         if (log && !again) *log = said;
         else sx_free(said);
         if (!again) return e;
         sx_cubin_free(out);
+        blocks = had > 2 && spilled > MANY_BYTES ? 2 : had - 1;
     }
 }
 

@@ -523,7 +523,7 @@ SX_NOINLINE float sx_whole_power(float x, double g)
     return (float)sx_pow((double)x, g);
 }
 
-SX_DEVICE float sx_any_power(float x, float hi, float lo, const sx_pw *g)
+SX_NOINLINE float sx_any_power(float x, float hi, float lo, const sx_pw *g)
 {
     return SX_GET(&g->quarters) == -2 ? sx_whole_power(x, SX_GET(&g->g)) : sx_pow_2f(hi, lo, SX_GET(&g->hi), SX_GET(&g->lo));
 }

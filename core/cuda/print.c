@@ -66,6 +66,11 @@ static name SX_PRINTF(2, 3) named(sx_em *m, const char *fmt, ...)
     return r;
 }
 
+static const char *const op_value[SX_OP_COUNT] = {
+#define SX_EW(name, args, value, da, db, dc, probes, doc) [SX_OP_##name] = #value,
+#include "graph/ops.def"
+};
+
 /* -- Names ------------------------------------------------------------------------------------------ */
 
 /* The variable of a row, or of a part of a node's state, without the pixel. */
@@ -193,6 +198,18 @@ static bool body_reads_logits(const sx_em *m)
     for (size_t i = 0; i < m->n_order; i++)
         if (m->body[m->order[i]] && sx_em_node(m, m->order[i])->op == SX_OP_logits) return true;
     return false;
+}
+
+/* Is the body so long that unrolling gains nothing and costs the compiler its time? What calls functions counts four. */
+static bool long_body(const sx_em *m)
+{
+    int work = 0;
+    for (size_t i = 0; i < m->n_order; i++) {
+        const sx_id id = m->order[i];
+        const char *does = op_value[sx_em_node(m, id)->op];
+        if (m->body[id]) work += sx_em_class(m, id) != SX_CL_EW ? 3 : does && strstr(does, "F_") ? 4 : 1;
+    }
+    return work > 16;
 }
 
 static void say_plane(sx_em *m, sx_id id, const char *x)
@@ -361,16 +378,18 @@ static void say_loads(sx_em *m, size_t n)
 
 static void say_class_loop(sx_em *m, int lv)
 {
-    bool second, any = false;
+    bool second, any = false, exps = false;
     memset(m->body, 0, m->n_ids);
     for (size_t i = 0; i < m->n_order; i++)
         if (reduced_in(m, m->order[i], lv, &second)) {
             any = true;
+            exps |= of_exps(m, m->order[i]);
             mark_body(m, sx_em_node(m, m->order[i])->arg[0]);
             say_start(m, m->order[i], second);
         }
+    const size_t size = !exps && long_body(m) ? 1 : sx_em_group(m);
     for (int part = 0; any && part < 2; part++) {
-        const size_t n = open_group(m, part, sx_em_group(m));
+        const size_t n = open_group(m, part, size);
         if (n == 0) continue;
         if (body_reads_logits(m)) say_loads(m, n);
         for (size_t i = 0; i < m->n_order; i++)
@@ -728,13 +747,13 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     const bool brief = m->s->fast && !by;                 /* a thread adds its pixels first */
     memset(m->body, 0, m->n_ids);
     mark_body(m, plane);
-    const bool reads = body_reads_logits(m);
+    const bool reads = body_reads_logits(m), rolled = long_body(m);
     for (int part = 0; part < 2; part++) {
         const size_t n = open_group(m, part, brief ? SX_ROWS_BRIEF : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
         if (n == 0) continue;
         say(m, "SX_PHASE");
         if (reads) say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-        say(m, "SX_UNROLL for (int q = 0; q < %zu; q++%s) {", n, reads ? ", from += SX_STEP" : "");
+        say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL", n, reads ? ", from += SX_STEP" : "");
         say(m, "const int c = c0 + q;");
         say_values(m, plane, "from");
         say(m, brief ? "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));" : "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
@@ -790,11 +809,6 @@ static void say_sink(sx_em *m, size_t sink, size_t *list)
 
 /* -- The whole ------------------------------------------------------------------------------------------------ */
 
-static const char *const op_value[SX_OP_COUNT] = {
-#define SX_EW(name, args, value, da, db, dc, probes, doc) [SX_OP_##name] = #value,
-#include "graph/ops.def"
-};
-
 static void say_ops(sx_em *m)
 {
     static const char *const arguments[] = {"", "T a", "T a, T b", "T a, T b, T c"};
@@ -823,6 +837,21 @@ static void say_par(sx_em *m)
     append(m, "\n", 1);
 }
 
+/* Blocks of 256 threads at a time on a multiprocessor that the compiler is asked for first, by what was seen to spill no registers: a kernel
+ * that does is compiled again (compile.c), which costs a user half a second. Rows of a basis stay alive through a loop, others come
+ * and go. */
+static int first_blocks(sx_em *m)
+{
+    int rows = 0;
+    enter_sink(m, SIZE_MAX);
+    for (size_t i = 0; i < m->n_order; i++)
+        for (const char *const *p = parts_of(m, m->order[i]); *p; p++)
+            if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op == SX_OP_basis ? 16 : 1;
+    if (m->s->use_double) return 2;
+    if (m->s->fast) return 4;
+    return rows > 21 ? 2 : rows > (m->s->info->classes == 2 ? 13 : 9) ? 3 : 4;
+}
+
 static void say_head(sx_em *m)
 {
     const sx_emit_spec *s = m->s;
@@ -837,6 +866,7 @@ static void say_head(sx_em *m)
     say(m, "#define SX_ROWS %d", s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
     say(m, "#define SX_FIELDS %zu", m->e->n_field);
     say(m, "#define SX_PAR %zu", m->e->n_par);
+    say(m, "#ifndef SX_CUDA_BLOCKS\n#define SX_CUDA_BLOCKS %d\n#endif", first_blocks(m));
     append(m, sx_text_abi, sx_text_abi_size);
     append(m, sx_text_type, sx_text_type_size);
     append(m, sx_text_ftype, sx_text_ftype_size);
