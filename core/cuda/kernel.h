@@ -29,6 +29,7 @@
 #define SX_UNROLL _Pragma("unroll")
 #define SX_ROLLED _Pragma("unroll 1")
 #define SX_GET(p) __ldg(p)
+#define SX_ALIGNED(p, bytes)
 #else
 #define SX_KERNEL(name) \
     void name(const sx_gpu_args *sx_in, unsigned sx_bid, unsigned sx_grid); \
@@ -50,6 +51,9 @@
 #define SX_UNROLL
 #define SX_ROLLED
 #define SX_GET(p) (*(p))
+/* What the GPU reads or writes at once; it would stop on an address that is not a multiple of its size. */
+#define SX_ALIGNED(p, bytes) \
+    if ((sx_u64)(p) % (bytes)) __builtin_trap()
 #endif
 
 #ifndef SX_CLASS_LOOP     /* over groups of classes; a test unrolls it, to count instructions */
@@ -105,6 +109,7 @@ SX_DEVICE void sx_get2(unsigned *x, unsigned *y, const void *p)
 /* SX_V neighbouring numbers, the first one aligned to their whole size. */
 SX_DEVICE void sx_load(T *x, const sx_logit *p)
 {
+    SX_ALIGNED(p, SX_V * sizeof *p < 16 ? SX_V * sizeof *p : 16);
 #if !defined(__CUDACC_RTC__)
     SX_EACH(v)
 #if SX_LOGIT == 16
@@ -216,6 +221,8 @@ SX_DEVICE int sx_label_of(const sx_chunk *k, int tile, int i) { return SX_GET(k-
 SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc, sx_tiles *s_tiles)
 {
     const int px = tid * SX_V, at = sx_place(tid);
+    SX_ALIGNED(k->loc + px, SX_V);
+    SX_ALIGNED(s_loc + at, SX_V);
 #if defined(__CUDACC_RTC__) && SX_V == 4
     const unsigned four = SX_GET((const unsigned *)(k->loc + px));
     *(unsigned *)(s_loc + at) = four;
@@ -236,6 +243,7 @@ SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_lo
 /* Four neighbours in shared memory, aligned to their size. */
 SX_DEVICE void sx_get4(T *x, const T *p)
 {
+    SX_ALIGNED(p, 16);
 #if defined(__CUDACC_RTC__) && !SX_DOUBLE
     const float4 four = *(const float4 *)p;
     x[0] = four.x;
@@ -249,6 +257,7 @@ SX_DEVICE void sx_get4(T *x, const T *p)
 
 SX_DEVICE void sx_set4(T *p, const T *x)
 {
+    SX_ALIGNED(p, 16);
 #if defined(__CUDACC_RTC__) && !SX_DOUBLE
     *(float4 *)p = make_float4(x[0], x[1], x[2], x[3]);
 #else
@@ -281,6 +290,7 @@ SX_DEVICE void sx_put_brief(float *row, int tid, const float *x, const int *y)
 /* Values of the thread's pixels into a row of mapped values. */
 SX_DEVICE void sx_store(T *p, const T *x)
 {
+    SX_ALIGNED(p, 16);
 #if defined(__CUDACC_RTC__) && !SX_DOUBLE
     asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
 #else
