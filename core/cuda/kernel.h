@@ -285,6 +285,14 @@ SX_DEVICE void sx_put_brief(float *row, int tid, const float *x, const int *y)
     SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : 0.0f;
     row[tid] = (w[0] + w[1]) + (w[2] + w[3]);
 }
+
+/* The same of probabilities, from their logits (sx_p): `by` is 0 where they do not count, and no logit is NaN or +inf. */
+SX_DEVICE void sx_put_brief_p(float *row, int tid, const float *x, const float *ref, const float *by)
+{
+    float sum = 0.0f;
+    SX_EACH(v) sum = fmaf(sx_ex2(fmaf(x[v], SX_M_LOG2EF, -ref[v])), by[v], sum);
+    row[tid] = sum;
+}
 #endif
 
 /* Values of the thread's pixels into a row of mapped values. */
@@ -449,12 +457,12 @@ SX_DEVICE void sx_fast_target(float m, float x, float S, float *d, float *z, flo
 }
 
 /* Probabilities are exp2(x log2(e) - m) by: counted from b, or from the label where that is so far above all others that it
- * would overflow. */
-SX_DEVICE float sx_fast_p(float m, float x, float d, float z, float f, float *ref)
+ * would overflow. by is 0 where the pixel does not count. */
+SX_DEVICE float sx_fast_p(int counts, float m, float x, float d, float z, float f, float *ref)
 {
     const int far = d < -80.0f;
     *ref = (far ? x : m) * SX_M_LOG2EF;
-    return far ? 1.0f / (1.0f + z) : f;
+    return !counts ? 0.0f : far ? 1.0f / (1.0f + z) : f;
 }
 
 SX_DEVICE float sx_p(float x, int c, int y, float ref, float by, float own)

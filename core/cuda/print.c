@@ -500,7 +500,7 @@ static void say_soft(sx_em *m, sx_id id)
     const sx_id t = sx_em_node(m, id)->arg[0];
     const bool p = sx_em_node(m, id)->op == SX_OP_p;
     if (m->s->fast && p) {
-        say(m, "%s = sx_fast_p(%s, %s, %s, %s, %s, &%s);", at_v(m, id, "_by").s, at_v(m, t, "_m").s, at_v(m, t, "_x").s,
+        say(m, "%s = sx_fast_p(L(y)[v] < SX_CLASSES, %s, %s, %s, %s, %s, &%s);", at_v(m, id, "_by").s, at_v(m, t, "_m").s, at_v(m, t, "_x").s,
             at_v(m, t, "_d").s, at_v(m, t, "_z").s, at_v(m, t, "_f").s, at_v(m, id, "_m").s);
         say(m, "%s = C(0);", at_v(m, id, "_own").s);
         return;
@@ -743,8 +743,11 @@ static void say_values(sx_em *m, sx_id plane, const char *from)
 static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
 {
     name c = combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
-    const sx_id plane = sx_em_node(m, m->s->sum[sum])->arg[0];
+    const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
     const bool brief = m->s->fast && !by;                 /* a thread adds its pixels first */
+    /* (a double where nothing counts may be beyond single precision) */
+    const bool p = brief && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
+    const sx_id plane = p ? sx_em_node(m, sx_em_node(m, a)->arg[0])->arg[0] : a;
     memset(m->body, 0, m->n_ids);
     mark_body(m, plane);
     const bool reads = body_reads_logits(m), rolled = long_body(m);
@@ -756,7 +759,9 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL", n, reads ? ", from += SX_STEP" : "");
         say(m, "const int c = c0 + q;");
         say_values(m, plane, "from");
-        say(m, brief ? "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));" : "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
+        if (p) say(m, "sx_put_brief_p(s_v + q * SX_ROW_BRIEF, tid, w, %s, %s);", var(m, a, "_m").s, var(m, a, "_by").s);
+        else if (brief) say(m, "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));");
+        else say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
         say(m, "}");
         say(m, "SX_END");
         name first = named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");

@@ -241,6 +241,15 @@ static bool any_odd(const void *v, size_t n, int bits)
     return odd != 0;
 }
 
+/* Those numbers become 0: pixels that have them do not count, whatever else is multiplied there. */
+static void clear_odd(void *v, size_t n, int bits)
+{
+    for (size_t i = 0; i < n; i++) {
+        char *x = (char *)v + i * (size_t)bits / 8;
+        if (any_odd(x, 1, bits)) memset(x, 0, (size_t)bits / 8);
+    }
+}
+
 static void gather(char *to, const rows_fill *r, size_t row, size_t px, size_t n)
 {
     const char *from = r->x + (row * r->c_stride + px * r->p_stride) * r->es;
@@ -261,7 +270,10 @@ static void fill_rows(sx_fill *f, char *to, size_t off, size_t n)
         if (have > k) have = k;
         if (have) gather(to, r, row, px, have);
         memset(to + have * r->es, 0, (k - have) * r->es);
-        if (r->check) odd |= any_odd(to, have, r->check);
+        if (r->check && any_odd(to, have, r->check)) {
+            odd = true;
+            clear_odd(to, have, r->check);
+        }
         to += k * r->es;
         at += k;
     }
