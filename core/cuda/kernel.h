@@ -27,6 +27,7 @@
 #define SX_BID blockIdx.x
 #define SX_GRID gridDim.x
 #define SX_UNROLL _Pragma("unroll")
+#define SX_UNROLL_8 _Pragma("unroll 8")
 #define SX_ROLLED _Pragma("unroll 1")
 #define SX_GET(p) __ldg(p)
 #define SX_ALIGNED(p, bytes)
@@ -49,6 +50,7 @@
 #define SX_BID sx_bid
 #define SX_GRID sx_grid
 #define SX_UNROLL
+#define SX_UNROLL_8
 #define SX_ROLLED
 #define SX_GET(p) (*(p))
 /* What the GPU reads or writes at once; it would stop on an address that is not a multiple of its size. */

@@ -756,7 +756,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         if (n == 0) continue;
         say(m, "SX_PHASE");
         if (reads) say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-        say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL", n, reads ? ", from += SX_STEP" : "");
+        say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL_8", n, reads ? ", from += SX_STEP" : "");
         say(m, "const int c = c0 + q;");
         say_values(m, plane, "from");
         if (p) say(m, "sx_put_brief_p(s_v + q * SX_ROW_BRIEF, tid, w, %s, %s);", var(m, a, "_m").s, var(m, a, "_by").s);

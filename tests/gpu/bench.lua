@@ -2,7 +2,7 @@
 bench.lua: times losses on a GPU against the bandwidth of its memory, measured by a copy in the same run; run by tests/gpu/run.sh:
 
   segx --device cuda tests/gpu/bench.lua [NAME=VALUE ...]
-    bytes=4G         logits of each dump (at most a quarter of the GPU's memory)
+    bytes=8G         logits of each dump (at most a quarter of the GPU's memory)
     size=512x1024    of an image
     repeats=15       evaluations of which the median is taken
     seconds=150      lines that would begin later are left out, with a word
@@ -16,7 +16,7 @@ starts: uploads are not timed. A figure is the median of `repeats` evaluations, 
 local core = require "segx.core"
 local L, A = segx.loss, segx.axis
 
-local opts = {bytes = "4G", size = "512x1024", seconds = "150", repeats = "15",
+local opts = {bytes = "8G", size = "512x1024", seconds = "150", repeats = "15",
   cases = "19:float16,19:float32,2:float16,2:float32,150:float16,150:float32"}
 for _, a in ipairs(arg) do
   local key, value = a:match "^(%w+)=(.+)$"
