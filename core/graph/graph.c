@@ -28,6 +28,8 @@ void sx_graph_free(sx_graph *g)
     if (!g) return;
     sx_arena_free(g->arena);
     sx_free(g->node);
+    sx_free(g->copy);
+    sx_free(g->origin);
     sx_free(g->table);
     sx_free(g);
 }
@@ -134,13 +136,20 @@ static bool same_node(const sx_node *a, const sx_node *b)
            (!a->name == !b->name) && (!a->name || strcmp(a->name, b->name) == 0);
 }
 
+/* Where the table looks first. Not the content's hash: the same expression over many dumps is many nodes. */
+static size_t first_place(const sx_node *n, size_t size)
+{
+    const uint64_t key[3] = {n->hash, n->dump | (uint64_t)n->arg[0] << 32, n->arg[1] | (uint64_t)n->arg[2] << 32};
+    return sx_hash64(key, sizeof key, 0) & (size - 1);
+}
+
 static bool grow_table(sx_graph *g)
 {
     size_t size = g->table_size * 2;
     sx_id *t = sx_calloc(size, sizeof *t);
     if (!t) return false;
     for (sx_id id = 1; id < g->n; id++) {
-        size_t i = g->node[id]->hash & (size - 1);
+        size_t i = first_place(g->node[id], size);
         while (t[i]) i = (i + 1) & (size - 1);
         t[i] = id;
     }
@@ -168,7 +177,7 @@ sx_id sx_graph_intern(sx_graph *g, sx_node *n, sx_error *er)
 {
     n->hash = content_hash(g, n);
     n->form = form_of(g, n);
-    size_t i = n->hash & (g->table_size - 1);
+    size_t i = first_place(n, g->table_size);
     for (; g->table[i]; i = (i + 1) & (g->table_size - 1))
         if (same_node(g->node[g->table[i]], n)) return g->table[i];
 

@@ -96,6 +96,12 @@ void sx_graph_free(sx_graph *g);
 const sx_node *sx_node_get(const sx_graph *g, sx_id id);
 size_t sx_graph_size(const sx_graph *g); /* ids run from 1 to this */
 
+/* The nodes that id[0 .. n - 1] are made of, and these, as a graph of their own, in the same order: what is done with it depends on the
+ * expression's size, not on how long a session has built others. out[i]: id[i] there. Numbers, names and axes stay in g, which
+ * must outlive it; nothing can be built in it. */
+sx_err sx_graph_part(const sx_graph *g, const sx_id *id, size_t n, sx_graph **part, sx_id *out, sx_error *er);
+sx_id sx_graph_origin(const sx_graph *g, sx_id id);   /* of a part's node: in the graph that it was cut out of */
+
 /* The same (name, count, labels) gives the same axis. Labels are copied. */
 sx_err sx_graph_axis(sx_graph *g, const char *name, size_t count, const char *const *label, int *axis, sx_error *er);
 const sx_sweep_axis *sx_graph_axis_get(const sx_graph *g, int axis);

@@ -8,10 +8,12 @@ struct sx_graph {
     sx_arena *arena;        /* nodes, their data, names */
     sx_node **node;         /* by id; node[0] is NULL */
     size_t n, cap;
-    sx_id *table;           /* open addressing by content hash; a power of two */
+    sx_id *table;           /* open addressing by what a node is made of; a power of two */
     size_t table_size;
     sx_sweep_axis axis[SX_MAX_SWEEP];
     int n_axes;
+    sx_node *copy;          /* of a part (part.c): its nodes, */
+    sx_id *origin;          /*   and their ids in the graph that it was cut out of; else NULL */
 };
 
 /* The one node equal to *n, made if it is not there. Copies data and name. No rewriting. 0 on failure. */

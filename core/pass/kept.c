@@ -196,7 +196,7 @@ static sx_err note_bad(sx_runner *r, const kept *k, sx_error *er)
         struct sx_bad *b = sx_realloc(r->n.bad, (r->n.n_bad + 1) * sizeof *b);
         if (!b) return sx_nomem(er);
         r->n.bad = b;
-        b[r->n.n_bad++] = (struct sx_bad){k->s->id[s], i - k->start[s], k->bad[i]};
+        b[r->n.n_bad++] = (struct sx_bad){sx_graph_origin(r->p->g, k->s->id[s]), i - k->start[s], k->bad[i]};
     }
     return SX_EOK;
 }

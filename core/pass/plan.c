@@ -254,9 +254,10 @@ static sx_err order(sx_plan *p, sx_error *er)
     w.first = sx_calloc(w.n_ids, 1);
     map = sx_calloc(p->n_out + 1, sizeof *map);
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
+    p->origin = sx_calloc(w.n_ids, sizeof *p->origin);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.list || !p->list || !w.first || !map || !p->sum || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.list || !p->list || !w.first || !map || !p->sum || !p->origin || !p->sum_pass || !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
@@ -293,7 +294,8 @@ done:
 
 static void fill_info(sx_plan *p)
 {
-    p->info.sum = p->sum;
+    for (size_t i = 0; i < p->info.n_sums; i++) p->origin[i] = sx_graph_origin(p->g, p->sum[i]);
+    p->info.sum = p->origin;
     p->info.sum_pass = p->sum_pass;
     p->info.pass_axes = p->pass_axes;
     size_t passes = p->info.passes;
@@ -316,30 +318,30 @@ sx_err sx_plan_new(const sx_graph *g, sx_dump *d, uint32_t dump_slot, const sx_i
     sx_err e = SX_EOK;
     *plan = NULL;
     if (!p) return sx_nomem(er);
-    p->g = g;
     p->d = d;
     p->classes = sx_dump_get_info(d)->classes;
     p->images = sx_dump_get_info(d)->n;
     p->map_image = map_image;
     p->n_out = n_out;
     p->out = sx_malloc((n_out + 1) * sizeof *p->out);
-    p->need = sx_calloc(sx_graph_size(g) + 1, 1);
-    p->dead = sx_calloc(sx_graph_size(g) + 1, 1);
-    p->n_ids = sx_graph_size(g) + 1;
+    e = p->out ? sx_graph_part(g, out, n_out, &p->g, p->out, er) : sx_nomem(er);
+    if (e) goto done;
+    p->n_ids = sx_graph_size(p->g) + 1;
+    p->need = sx_calloc(p->n_ids, 1);
+    p->dead = sx_calloc(p->n_ids, 1);
     p->known = sx_calloc(p->n_ids, sizeof *p->known);
-    if (!p->out || !p->need || !p->dead || !p->known) {
+    if (!p->need || !p->dead || !p->known) {
         e = sx_nomem(er);
         goto done;
     }
-    memcpy(p->out, out, n_out * sizeof *out);
     for (size_t i = 0; i < n_out; i++) {
-        if (pixel(p, out[i]) && map_image >= p->images && map_image != SX_EACH_IMAGE) {
+        if (pixel(p, p->out[i]) && map_image >= p->images && map_image != SX_EACH_IMAGE) {
             sx_fail(er, SX_EARG, "the value has a pixel axis: %zu images of it are too much to keep", p->images);
             sx_hint(er, "reduce it first, e.g. t:mean(\"pixel\"), or take one image: t[3]:eval()");
             e = SX_EARG;
             goto done;
         }
-        if ((e = mark(p, out[i], dump_slot, er))) goto done;
+        if ((e = mark(p, p->out[i], dump_slot, er))) goto done;
     }
     if ((e = order(p, er))) goto done;
     fill_info(p);
@@ -371,8 +373,10 @@ void sx_plan_free(sx_plan *p)
     for (size_t i = 0; p->known && i < p->n_ids; i++) sx_free(p->known[i]);
     sx_free(p->known);
     sx_free(p->sum);
+    sx_free(p->origin);
     sx_free(p->sum_pass);
     sx_free(p->pass_axes);
+    sx_graph_free(p->g);
     sx_free(p);
 }
 

@@ -20,14 +20,14 @@ typedef struct plan_step {
 } plan_step;
 
 struct sx_plan {
-    const sx_graph *g;
+    sx_graph *g;            /* the outputs alone: a part of the caller's graph */
     sx_dump *d;
     size_t classes, images;
     sx_id *out;
     size_t n_out, map_image;
     uint8_t *need;          /* by id: reachable from an output */
     uint8_t *dead;          /* by id: bit i: argument i, a branch of where, is chosen nowhere and not computed */
-    size_t n_ids;           /* of the graph when the plan was made */
+    size_t n_ids;
     double **known;         /* by id: values that depend on no dump, where they were asked for */
     sx_id *list;            /* the needed ones, in order of their ids */
     size_t n_list;
@@ -36,7 +36,7 @@ struct sx_plan {
     plan_step *tail;        /* what comes after: arithmetic on kept sums, for a part of the sweep at a time (grid.c) */
     size_t n_tail;
     sx_plan_info info;
-    sx_id *sum;             /* info's lists */
+    sx_id *sum, *origin;    /* pixel sums; info's lists: where they are in the caller's graph, */
     size_t *sum_pass;
     sx_axes *pass_axes;
 };

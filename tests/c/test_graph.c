@@ -36,13 +36,15 @@ static int teardown(void **state)
 static sx_id f1(sx_op op, sx_id a) { return sx_make1(g, op, a, &er); }
 static sx_id f2(sx_op op, sx_id a, sx_id b) { return sx_make2(g, op, a, b, &er); }
 
-static void text_is(sx_id id, const char *want)
+static void text_in(const sx_graph *in, sx_id id, const char *want)
 {
     assert_true(id != 0);
-    char *s = sx_text(g, id, 10000);
+    char *s = sx_text(in, id, 10000);
     assert_string_equal(s, want);
     sx_free(s);
 }
+
+static void text_is(sx_id id, const char *want) { text_in(g, id, want); }
 
 static sx_id ce(void) { return f1(SX_OP_neg, f1(SX_OP_log, f2(SX_OP_pick, f1(SX_OP_softmax, X), Y))); }
 
@@ -123,6 +125,46 @@ static void wrong_shapes_are_refused(void **state)
     assert_non_null(strstr(er.msg, "different dumps"));
 }
 
+/* A part has what its expressions are made of, whatever else a session has built. */
+static void parts_are_as_small_as_what_they_hold(void **state)
+{
+    (void)state;
+    const sx_id early = f1(SX_OP_psum, f2(SX_OP_mul, f1(SX_OP_exp, ce()), Y));
+    for (int i = 0; i < 3000; i++) f2(SX_OP_mul, Y, sx_const(g, 2 + i, &er));
+    const sx_id late = f2(SX_OP_mul, sx_const(g, 2000, &er), early), ids[4] = {late, early, late, W};
+    for (long n = 1;; n++) {
+        sx_graph *part;
+        sx_id out[4] = {0};
+        sx_fault_memory(n);
+        const sx_err e = sx_graph_part(g, ids, 4, &part, out, &er);
+        const bool fired = sx_fault_fired();
+        sx_fault_memory(0);
+        assert_int_equal(e, fired ? SX_EMEMORY : SX_EOK);
+        if (e) {
+            assert_null(part);
+            continue;
+        }
+        assert_true(n > 5);
+        assert_true(sx_graph_size(part) < 20);
+        assert_true(out[0] == out[2] && out[1] < out[0]);
+        for (int i = 0; i < 4; i++) {
+            char *want = sx_text(g, ids[i], 10000);
+            text_in(part, out[i], want);
+            sx_free(want);
+            assert_int_equal(sx_graph_origin(part, out[i]), ids[i]);
+            assert_true(sx_node_get(part, out[i])->hash == sx_node_get(g, ids[i])->hash);
+        }
+        for (sx_id i = 1; i <= sx_graph_size(part); i++)
+            for (int a = 0; a < sx_node_get(part, i)->n_arg; a++) {
+                const sx_id arg = sx_node_get(part, i)->arg[a];
+                assert_true(arg > 0 && arg < i);
+                assert_int_equal(sx_graph_origin(part, arg), sx_node_get(g, sx_graph_origin(part, i))->arg[a]);
+            }
+        sx_graph_free(part);
+        return;
+    }
+}
+
 /* Every allocation of a build can fail: an error, nothing broken, and the next attempt works. */
 static void memory_may_end(void **state)
 {
@@ -150,7 +192,7 @@ int main(void)
 #define T(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
     const struct CMUnitTest tests[] = {
         T(equal_nodes_are_one), T(target_out_forms), T(weights_leave_sums), T(region_sums), T(powers_share_a_basis),
-        T(wrong_shapes_are_refused), T(memory_may_end),
+        T(wrong_shapes_are_refused), T(parts_are_as_small_as_what_they_hold), T(memory_may_end),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
