@@ -15,13 +15,28 @@
 typedef struct tape {
     sx_graph *g;
     sx_error *er;
-    sx_id wrt, *adj;        /* adj[id]: gradient of y w.r.t. node id so far, or 0 */
+    const sx_graph *part;      /* what y and wrt are made of, before anything is built */
+    sx_id wrt, *adj;           /* by number there: the gradient of y w.r.t. the node so far, or 0 */
     sx_id free_p;              /* wrt when that is a softmax p: its tgt; p_t, u ... count as functions of p then */
-    uint8_t *dep;              /* does the node depend on wrt? */
+    uint8_t *dep;              /* by number there: does the node depend on wrt? */
     bool failed;
 } tape;
 
 static const sx_node *node(const tape *t, sx_id id) { return sx_node_get(t->g, id); }
+
+/* The number in the part of a node that is there. */
+static sx_id number(const tape *t, sx_id id)
+{
+    sx_id lo = 1, hi = (sx_id)sx_graph_size(t->part);
+    while (lo < hi) {
+        const sx_id mid = lo + (hi - lo) / 2;
+        if (sx_graph_origin(t->part, mid) < id) lo = mid + 1;
+        else hi = mid;
+    }
+    return lo;
+}
+
+static bool depends(const tape *t, sx_id id) { return t->dep[number(t, id)]; }
 
 /* Building: a failure anywhere gives 0, which every later call passes on. */
 static sx_id mk(tape *t, sx_op op, sx_id a, sx_id b, sx_id c)
@@ -116,11 +131,12 @@ static sx_id sum_to(tape *t, sx_id c, const sx_node *n, sx_axes spread, sx_axes 
 static void add_to(tape *t, sx_id to, sx_id c)
 {
     if (t->failed || !c) return;
-    if (t->adj[to] && node(t, to)->axes & SX_AX_P) {
-        t->adj[to] = sx_add_factored(t->g, t->adj[to], c, t->er);
-        if (!t->adj[to]) t->failed = true;
+    const sx_id at = number(t, to);
+    if (t->adj[at] && node(t, to)->axes & SX_AX_P) {
+        t->adj[at] = sx_add_factored(t->g, t->adj[at], c, t->er);
+        if (!t->adj[at]) t->failed = true;
     } else {
-        t->adj[to] = t->adj[to] ? ADD(t->adj[to], c) : c;
+        t->adj[at] = t->adj[at] ? ADD(t->adj[at], c) : c;
     }
 }
 
@@ -194,7 +210,7 @@ static void power(tape *t, sx_id id, sx_id G)
 {
     const sx_node *n = node(t, id);
     const sx_id base = node(t, n->arg[0])->arg[0], e = n->arg[1];
-    if (t->dep[base]) {
+    if (depends(t, base)) {
         const sx_node *b = node(t, base);
         if (b->op == SX_OP_u && !t->free_p) {
             sx_id tgt = b->arg[0], d = NEG(MUL(G, MUL(MUL(e, id), of_tgt(t, SX_OP_pt, tgt))));
@@ -204,7 +220,7 @@ static void power(tape *t, sx_id id, sx_id G)
             add_to(t, base, sum_to(t, d, n, n->axes, b->axes));
         }
     }
-    if (t->dep[e]) {
+    if (depends(t, e)) {
         sx_id d = MUL(G, WHERE(GT(base, K(0)), MUL(id, LOG(base)), K(0)));
         add_to(t, e, sum_to(t, d, n, n->axes, node(t, e)->axes));
     }
@@ -245,7 +261,7 @@ static sx_id other(tape *t, sx_id id, sx_id G)
 static void back(tape *t, sx_id id)
 {
     const sx_node *n = node(t, id);
-    const sx_id G = t->adj[id];
+    const sx_id G = t->adj[number(t, id)];
     if (reads_p(t, id)) {
         sx_id c = family_by_p(t, id, G);
         if (c) add_to(t, t->wrt, sum_to(t, c, n, 0, node(t, t->wrt)->axes));
@@ -255,25 +271,25 @@ static void back(tape *t, sx_id id)
     case SX_CL_LEAF: return;
     case SX_CL_EW:
         for (int i = 0; i < n->n_arg && !t->failed; i++)
-            if (t->dep[n->arg[i]]) {
+            if (depends(t, n->arg[i])) {
                 sx_id c = elementwise(t, id, i, G);
                 if (c) add_to(t, n->arg[i], sum_to(t, c, n, n->axes, node(t, n->arg[i])->axes));
             }
         return;
     case SX_CL_TROW:
-        if (t->dep[n->arg[0]]) add_to(t, n->arg[0], sum_to(t, family(t, id, G), n, 0, node(t, n->arg[0])->axes));
+        if (depends(t, n->arg[0])) add_to(t, n->arg[0], sum_to(t, family(t, id, G), n, 0, node(t, n->arg[0])->axes));
         return;
     case SX_CL_TSOFT: {
         sx_id x = node(t, n->arg[0])->arg[0];
-        if (t->dep[x]) add_to(t, x, sum_to(t, soft(t, id, G, n), n, 0, node(t, x)->axes));
+        if (depends(t, x)) add_to(t, x, sum_to(t, soft(t, id, G, n), n, 0, node(t, x)->axes));
         return;
     }
     case SX_CL_TGT:
-        if (t->dep[n->arg[0]]) add_to(t, n->arg[0], sum_to(t, MUL(G, direction(t, id)), n, 0, node(t, n->arg[0])->axes));
+        if (depends(t, n->arg[0])) add_to(t, n->arg[0], sum_to(t, MUL(G, direction(t, id)), n, 0, node(t, n->arg[0])->axes));
         return;
     case SX_CL_POWB: power(t, id, G); return;
     default:
-        if (t->dep[n->arg[0]]) {
+        if (depends(t, n->arg[0])) {
             sx_id c = other(t, id, G);
             if (c) add_to(t, n->arg[0], sum_to(t, c, n, 0, node(t, n->arg[0])->axes));
         }
@@ -282,29 +298,35 @@ static void back(tape *t, sx_id id)
 
 sx_err sx_grad(sx_graph *g, sx_id y, sx_id wrt, sx_id *out, sx_error *er)
 {
-    const size_t n = sx_graph_size(g) + 1;         /* nodes made from here on are not part of y */
     tape t = {.g = g, .er = er, .wrt = wrt};
-    sx_err e = SX_EOK;
-    t.adj = sx_calloc(n, sizeof *t.adj);
-    t.dep = sx_calloc(n, 1);
+    const sx_id ends[2] = {y, wrt};
+    sx_id end[2];
+    sx_graph *part;
+    sx_err e = sx_graph_part(g, ends, 2, &part, end, er);
+    if (e) return e;
+    t.part = part;
+    t.adj = sx_calloc(sx_graph_size(part) + 1, sizeof *t.adj);
+    t.dep = sx_calloc(sx_graph_size(part) + 1, 1);
     if (!t.adj || !t.dep) {
         e = sx_nomem(er);
         goto done;
     }
-    t.dep[wrt] = 1;
-    if (sx_node_get(g, wrt)->op == SX_OP_p) t.free_p = sx_node_get(g, wrt)->arg[0];
-    sx_id first = t.free_p ? sx_node_get(g, t.free_p)->arg[0] : wrt;   /* what reads p may be older than p */
-    for (sx_id id = first + 1; id <= y; id++) {
-        for (int i = 0; i < sx_node_get(g, id)->n_arg; i++) t.dep[id] |= t.dep[sx_node_get(g, id)->arg[i]];
-        t.dep[id] |= reads_p(&t, id);
+    t.dep[end[1]] = 1;
+    if (node(&t, wrt)->op == SX_OP_p) t.free_p = node(&t, wrt)->arg[0];
+    /* what reads p may be older than p */
+    const sx_id first = t.free_p ? number(&t, node(&t, t.free_p)->arg[0]) : end[1];
+    for (sx_id k = first + 1; k <= end[0]; k++) {
+        const sx_node *n = sx_node_get(part, k);
+        for (int i = 0; i < n->n_arg; i++) t.dep[k] |= t.dep[n->arg[i]];
+        t.dep[k] |= reads_p(&t, sx_graph_origin(part, k));
     }
     sx_error local = {0};
     t.er = &local;
-    if (t.dep[y]) t.adj[y] = num(&t, 1);
-    for (sx_id id = y; id > first && !t.failed; id--)
-        if (t.dep[id] && t.adj[id] && id != wrt) back(&t, id);
-    sx_id r = t.adj[wrt] ? t.adj[wrt] : num(&t, 0);
-    const sx_node *w = sx_node_get(g, wrt);
+    if (t.dep[end[0]]) t.adj[end[0]] = num(&t, 1);
+    for (sx_id k = end[0]; k > first && !t.failed; k--)
+        if (t.dep[k] && t.adj[k] && k != end[1]) back(&t, sx_graph_origin(part, k));
+    sx_id r = t.adj[end[1]] ? t.adj[end[1]] : num(&t, 0);
+    const sx_node *w = node(&t, wrt);
     if (!t.failed && w->axes & SX_AX_P)
         r = mk(&t, SX_OP_where, sx_leaf(g, SX_OP_valid, w->dump, 0, 0, NULL, t.er), r, num(&t, 0));
     if (t.failed) {
@@ -316,5 +338,6 @@ sx_err sx_grad(sx_graph *g, sx_id y, sx_id wrt, sx_id *out, sx_error *er)
 done:
     sx_free(t.adj);
     sx_free(t.dep);
+    sx_graph_free(part);
     return e;
 }

@@ -3,14 +3,6 @@
 
 #include <string.h>
 
-static void mark(const sx_graph *g, sx_id id, uint8_t *need)
-{
-    if (need[id]) return;
-    need[id] = 1;
-    const sx_node *n = sx_node_get(g, id);
-    for (int i = 0; i < n->n_arg; i++) mark(g, n->arg[i], need);
-}
-
 /* Numbers along sweep axes: those of each configuration. */
 static sx_id numbers(const sx_graft *g, const sx_node *n, sx_error *er)
 {
@@ -31,9 +23,8 @@ static sx_id numbers(const sx_graft *g, const sx_node *n, sx_error *er)
     return id;
 }
 
-static sx_id copy(const sx_graft *g, sx_id id, const sx_id *there, sx_error *er)
+static sx_id copy(const sx_graft *g, const sx_node *n, const sx_id *there, sx_error *er)
 {
-    const sx_node *n = sx_node_get(g->from, id);
     if (n->op == SX_OP_data) return numbers(g, n, er);
     if (n->op == SX_OP_logits && g->logits) return g->logits;
     if (sx_op_class((sx_op)n->op) == SX_CL_LEAF)
@@ -45,19 +36,19 @@ static sx_id copy(const sx_graft *g, sx_id id, const sx_id *there, sx_error *er)
 
 sx_err sx_graft_nodes(const sx_graft *g, const sx_id *id, size_t n, sx_id *out, sx_error *er)
 {
-    const size_t size = sx_graph_size(g->from) + 1;
-    uint8_t *need = sx_calloc(size, 1);
-    sx_id *there = sx_calloc(size, sizeof *there);
+    sx_graph *part;
     sx_error own = {0};
-    sx_err e = need && there ? SX_EOK : sx_nomem(er);
-    for (size_t i = 0; !e && i < n; i++) mark(g->from, id[i], need);
-    for (sx_id i = 1; !e && i < size; i++)
-        if (need[i] && !(there[i] = copy(g, i, there, &own))) {
+    sx_err e = sx_graph_part(g->from, id, n, &part, out, er);
+    if (e) return e;
+    sx_id *there = sx_calloc(sx_graph_size(part) + 1, sizeof *there);
+    if (!there) e = sx_nomem(er);
+    for (sx_id i = 1; !e && i <= sx_graph_size(part); i++)
+        if (!(there[i] = copy(g, sx_node_get(part, i), there, &own))) {
             e = own.code ? own.code : SX_EBUG;
             if (er) *er = own;
         }
-    for (size_t i = 0; !e && i < n; i++) out[i] = there[id[i]];
-    sx_free(need);
+    for (size_t i = 0; !e && i < n; i++) out[i] = there[out[i]];
     sx_free(there);
+    sx_graph_free(part);
     return e;
 }
