@@ -1,4 +1,4 @@
-/* emit_impl.h: a text while it is printed, for emit.c (what is printed: nodes, sinks, numbers) and print.c (how). */
+/* emit_impl.h: a text while it is printed, for emit.c (what is printed: nodes, sinks, numbers) and print.c, print_pixel.c (how). */
 #ifndef SX_CUDA_EMIT_IMPL_H
 #define SX_CUDA_EMIT_IMPL_H
 
