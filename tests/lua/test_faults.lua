@@ -84,20 +84,16 @@ local function every(kind, path, fits, step, script)
   ok(failed > 0, "nothing failed")
 end
 
--- Every single one without sanitizers and, for one kind of file, under the address sanitizer; else
--- some of them, for time's sake.
-local sanitize = os.getenv "SEGX_SANITIZE" or ""
-local again = os.getenv "SEGX_BRIEF"          -- the same in another build
-local slow = sanitize:find "thread" and 31 or sanitize ~= "" and 3 or again and 11 or 1
+-- Every single one; under the thread sanitizer some of them, for time's sake.
+local slow = (os.getenv "SEGX_SANITIZE" or ""):find "thread" and 31 or 1
 
 local function one() return 1 end
 
 for i, path in ipairs(paths) do
   local what = i == 1 and "contiguous" or "compressed"
-  local step = (i == 2 and slow == 3) and 1 or slow == 3 and 7 or slow
   test("memory of the engine, " .. what) (function()
     every("memory", path, function(text) return text:lower():find "memory" end,
-      function() return step end)
+      function() return slow end)
   end)
   test("reads, " .. what) (function()
     every("read", path, function(text, code)
