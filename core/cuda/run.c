@@ -499,9 +499,8 @@ static void put_counts(const wave *q, const batch *b)
             const sx_gpu_piece *p = piece_of(q, &q->v->task[t]);
             const uint32_t *counts = p->counts + (q->v->task[t].first - p->first) / SX_BLOCK * w->classes;
             double *to = q->v->cells + t * len + sx_prog_stat_off(w->prog, s);
-            for (size_t c = 0; c < w->classes; c++)
-                if (by_label) to[c] = counts[c];
-                else *to = (c ? *to : 0) + counts[c];
+            if (!by_label) *to = (double)q->v->valid[t];
+            for (size_t c = 0; by_label && c < w->classes; c++) to[c] = counts[c];
         }
     }
 }

@@ -24,18 +24,7 @@ typedef struct tape {
 
 static const sx_node *node(const tape *t, sx_id id) { return sx_node_get(t->g, id); }
 
-/* The number in the part of a node that is there. */
-static sx_id number(const tape *t, sx_id id)
-{
-    sx_id lo = 1, hi = (sx_id)sx_graph_size(t->part);
-    while (lo < hi) {
-        const sx_id mid = lo + (hi - lo) / 2;
-        if (sx_graph_origin(t->part, mid) < id) lo = mid + 1;
-        else hi = mid;
-    }
-    return lo;
-}
-
+static sx_id number(const tape *t, sx_id id) { return sx_graph_number(t->part, id); }
 static bool depends(const tape *t, sx_id id) { return t->dep[number(t, id)]; }
 
 /* Building: a failure anywhere gives 0, which every later call passes on. */

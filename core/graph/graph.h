@@ -100,7 +100,8 @@ size_t sx_graph_size(const sx_graph *g); /* ids run from 1 to this */
  * expression's size, not on how long a session has built others. out[i]: id[i] there. Numbers, names and axes stay in g, which
  * must outlive it; nothing can be built in it. */
 sx_err sx_graph_part(const sx_graph *g, const sx_id *id, size_t n, sx_graph **part, sx_id *out, sx_error *er);
-sx_id sx_graph_origin(const sx_graph *g, sx_id id);   /* of a part's node: in the graph that it was cut out of */
+sx_id sx_graph_origin(const sx_graph *part, sx_id id);   /* of a part's node: in the graph that it was cut out of; */
+sx_id sx_graph_number(const sx_graph *part, sx_id origin);   /*   the way back; 0: it is not in the part */
 
 /* The same (name, count, labels) gives the same axis. Labels are copied. */
 sx_err sx_graph_axis(sx_graph *g, const char *name, size_t count, const char *const *label, int *axis, sx_error *er);

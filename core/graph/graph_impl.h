@@ -13,7 +13,7 @@ struct sx_graph {
     sx_sweep_axis axis[SX_MAX_SWEEP];
     int n_axes;
     sx_node *copy;          /* of a part (part.c): its nodes, */
-    sx_id *origin;          /*   and their ids in the graph that it was cut out of; else NULL */
+    sx_id *origin;          /*   and (of node 1, 2 ...) their ids in the graph that it was cut out of, ascending */
 };
 
 /* The one node equal to *n, made if it is not there. Copies data and name. No rewriting. 0 on failure. */

@@ -54,11 +54,12 @@ static int by_number(const void *a, const void *b)
     return (x > y) - (x < y);
 }
 
-/* Number there of a node that was found; 1 .. n. */
-static sx_id number(const found *f, sx_id id)
+sx_id sx_graph_origin(const sx_graph *part, sx_id id) { return part->origin[id - 1]; }
+
+sx_id sx_graph_number(const sx_graph *part, sx_id origin)
 {
-    const sx_id *at = bsearch(&id, f->id, f->n, sizeof id, by_number);
-    return (sx_id)(at - f->id) + 1;
+    const sx_id *at = bsearch(&origin, part->origin, part->n - 1, sizeof origin, by_number);
+    return at ? (sx_id)(at - part->origin) + 1 : 0;
 }
 
 sx_err sx_graph_part(const sx_graph *g, const sx_id *id, size_t n, sx_graph **part, sx_id *out, sx_error *er)
@@ -71,21 +72,21 @@ sx_err sx_graph_part(const sx_graph *g, const sx_id *id, size_t n, sx_graph **pa
     if (ok) {
         p->node = sx_calloc(f.n + 1, sizeof *p->node);
         p->copy = sx_malloc((f.n + 1) * sizeof *p->copy);
-        p->origin = sx_malloc((f.n + 1) * sizeof *p->origin);
-        ok = p->node && p->copy && p->origin;
+        ok = p->node && p->copy;
     }
     if (ok) {
         if (f.n) qsort(f.id, f.n, sizeof *f.id, by_number);      /* arguments keep their place before what is made of them */
         memcpy(p->axis, g->axis, sizeof p->axis);
         p->n_axes = g->n_axes;
         p->n = p->cap = f.n + 1;
+        p->origin = f.id;
+        f.id = NULL;
         for (sx_id k = 1; k <= f.n; k++) {
             sx_node *c = p->node[k] = &p->copy[k];
-            *c = *g->node[f.id[k - 1]];
-            for (int i = 0; i < c->n_arg; i++) c->arg[i] = number(&f, c->arg[i]);
-            p->origin[k] = sx_graph_origin(g, f.id[k - 1]);
+            *c = *g->node[p->origin[k - 1]];
+            for (int i = 0; i < c->n_arg; i++) c->arg[i] = sx_graph_number(p, c->arg[i]);
         }
-        for (size_t i = 0; i < n; i++) out[i] = number(&f, id[i]);
+        for (size_t i = 0; i < n; i++) out[i] = sx_graph_number(p, id[i]);
         *part = p;
     } else {
         sx_graph_free(p);
@@ -94,5 +95,3 @@ sx_err sx_graph_part(const sx_graph *g, const sx_id *id, size_t n, sx_graph **pa
     sx_free(f.set);
     return ok ? SX_EOK : sx_nomem(er);
 }
-
-sx_id sx_graph_origin(const sx_graph *g, sx_id id) { return g->origin ? g->origin[id] : id; }

@@ -36,7 +36,7 @@ struct sx_plan {
     plan_step *tail;        /* what comes after: arithmetic on kept sums, for a part of the sweep at a time (grid.c) */
     size_t n_tail;
     sx_plan_info info;
-    sx_id *sum, *origin;    /* pixel sums; info's lists: where they are in the caller's graph, */
+    sx_id *sum, *origin;    /* pixel sums, and their ids in the caller's graph, as info has them */
     size_t *sum_pass;
     sx_axes *pass_axes;
 };
