@@ -1,4 +1,5 @@
-# tests/tap.sh: sourced by the shell tests: counts and prints TAP. $B is the program. A script ends with `finish`.
+# tests/tap.sh: sourced by the shell tests: counts and prints TAP. $B is the program (SEGX_BIN). A script ends with `finish`.
+B=${SEGX_BIN:?the path of segx}
 n=0 bad=0
 ok() {  # ok STATUS NAME
     n=$((n + 1))

@@ -9,6 +9,7 @@ bench.lua: times losses on a GPU against the bandwidth of its memory, measured b
     cases=19:float16,2:float32   which dumps, in this order
     figures=FILE     the figures again, tab-separated, for ratios.lua
     compile=yes      only compiles the kernels, into the cache: one small image, nothing is timed
+    compile=sm_90    times NVRTC alone, for each kernel; needs no GPU
 
 One image is made up, the others are copies of it, each in its own place in the GPU's memory. They are there before the clock
 starts: uploads are not timed. A figure is the median of `repeats` evaluations, plan and epilogue included.
@@ -27,9 +28,10 @@ local height, width = opts.size:match "^(%d+)x(%d+)$"
 height, width = math.tointeger(height), math.tointeger(width)
 local number, unit = opts.bytes:match "^(%d+)([KMG]?)$"
 local limit = math.tointeger(number) << ({[""] = 0, K = 10, M = 20, G = 30})[unit]
-local gpu = core.device(0)
-if not gpu.name then error(gpu.why) end
-limit = math.min(limit, gpu.memory // 4)
+local target = opts.compile and opts.compile:match "^sm_%d+$"
+local gpu = not target and core.device(0)
+if gpu and not gpu.name then error(gpu.why) end
+if gpu then limit = math.min(limit, gpu.memory // 4) end
 local figures = opts.figures and assert(io.open(opts.figures, "w"))
 local REPEATS = math.tointeger(opts.repeats)
 
@@ -62,6 +64,29 @@ local function tensors(d, work)
   local value = work[2]:trace(d).value
   if not work.gradient then return {value} end
   return {value, core.nsum(core.bysum(segx.grad(value, d.logits):abs():sum "class"))}
+end
+
+-- Seconds that NVRTC takes for each kernel of a dump's works, into list.
+local function compile_times(classes, type, list)
+  local d <close> = core.synthetic {n = 1, classes = classes, height = 32, width = 32, logits_type = type}
+  for _, work in ipairs(works(classes)) do
+    for _, mode in ipairs {"fast", "exact"} do
+      for _, k in ipairs(core.kernels(d, tensors(d, work), {mode = mode})) do
+        local start = core.clock()
+        assert(core.compile_kernel(k.text, target, mode == "fast"))
+        list[#list + 1] = core.clock() - start
+      end
+    end
+  end
+end
+
+if target then
+  local list, sum, below = {}, 0, 0
+  for classes, type in opts.cases:gmatch "(%d+):(%w+)" do compile_times(math.tointeger(classes), type, list) end
+  for _, s in ipairs(list) do sum, below = sum + s, below + (s < 0.5 and 1 or 0) end
+  print(("%d kernels for %s: %.2f s on average, %.2f s at most, %d below 0.5 s"):format(#list, target, sum / #list,
+    math.max(table.unpack(list)), below))
+  os.exit(0, true)
 end
 
 -- Median seconds, mean milliseconds in kernels (nil: not counted), walks over the dump.

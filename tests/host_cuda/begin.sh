@@ -1,7 +1,6 @@
 # begin.sh: sourced by the shell tests on the stand-in (libcuda.c, libnvrtc.c): an empty folder to work in, and nothing of the caller's
 # settings but SEGX_NVRTC, as $real. SEGX_BIN: the program, as $B; SEGX_HOST_CUDA: folder of the stand-ins, as $H.
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 H=${SEGX_HOST_CUDA:?the folder of the stand-ins}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

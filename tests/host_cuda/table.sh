@@ -3,7 +3,6 @@
 # does not stop the others. Prints TAP. SEGX_BIN: the program; the environment is that of the tests on the stand-in.
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 source=$(cd "$(dirname "$0")/../.." && pwd)
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -3,7 +3,6 @@
 # status, a message with the place, and a hint or the known names. Prints TAP. SEGX_BIN: the program.
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1

@@ -3,7 +3,6 @@
 # quarter of --mem go to a temporary file; and when a sweep of free axes grows. Prints TAP. SEGX_BIN: the program; SEGX_SOURCE: the source tree.
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 S=${SEGX_SOURCE:?the source tree}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT

@@ -3,7 +3,6 @@
 # with gzip, and draws. Only of that build. Prints TAP. SEGX_BIN: the program.
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 source=$(cd "$(dirname "$0")/../.." && pwd)
 root=$(mktemp -d)
 trap 'rm -rf "$root"' EXIT

@@ -3,7 +3,6 @@
 # running sweep (40).
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'mountpoint -q "$tmp/disk" 2>/dev/null && umount "$tmp/disk"; rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1

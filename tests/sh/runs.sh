@@ -2,7 +2,6 @@
 # Run folders read: segx ls, show, diff, report. Prints TAP. SEGX_BIN: the program.
 set -u
 . "$(dirname "$0")/../tap.sh"
-B=${SEGX_BIN:?the path of segx}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
 cd "$tmp" || exit 1
