@@ -4,6 +4,7 @@
 # with UPDATE=1 the comments are rewritten instead:
 #   UPDATE=1 SEGX_BIN=$PWD/build/release/segx SEGX_SOURCE=$PWD bash tests/sh/scripts.sh
 set -u
+B=${SEGX_BIN:?the path of segx}
 source=${SEGX_SOURCE:?the source folder}
 tmp=$(mktemp -d)
 trap 'rm -rf "$tmp"' EXIT
