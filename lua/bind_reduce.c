@@ -71,6 +71,33 @@ static int core_bsum(lua_State *L)
     return sxl_push_mixed(L, image_sum(L, SX_OP_bsum, batch, id, &mix, "bsum"), &mix);
 }
 
+/* -- Field operators ---------------------------------------------------------------------------- */
+
+/* core.sum_above(a, b, mask, images), core.sum_below: see the op table. images: how many are sorted together, 0 all of them; mask: 0
+ * where a pixel takes no part, nil: all valid ones do. */
+static int sum_ordered(lua_State *L, sx_op op)
+{
+    sxl_mix mix = SXL_MIX;
+    sx_error er;
+    const char *who = sx_op_name(op);
+    lua_settop(L, 4);
+    sx_id a = sxl_node(L, 1, who, &mix), b = sxl_node(L, 2, who, &mix);
+    sx_id mask = lua_isnil(L, 3) ? 0 : sxl_node(L, 3, who, &mix);
+    int64_t images = sxl_integer(L, 4, "images sorted together", 0, INT32_MAX);
+    return sxl_push_mixed(L, sxl_made(L, sx_make(sxl_get_session(L)->g, op, a, b, mask, images, &er), &er), &mix);
+}
+
+static int core_sum_above(lua_State *L) { return sum_ordered(L, SX_OP_sum_above); }
+static int core_sum_below(lua_State *L) { return sum_ordered(L, SX_OP_sum_below); }
+
+/* t:edt(): distance of every pixel to the nearest one where t is 0. */
+static int tensor_edt(lua_State *L)
+{
+    sxl_mix mix = SXL_MIX;
+    lua_settop(L, 1);
+    return sxl_push_mixed(L, sxl_make1(L, SX_OP_edt, sxl_node(L, 1, "edt", &mix)), &mix);
+}
+
 static int core_lsum(lua_State *L)
 {
     sxl_mix mix = SXL_MIX;
@@ -305,6 +332,8 @@ void sxl_open_reduce(lua_State *L, int methods)
         {"bysum",     core_bysum    },
         {"nsum",      core_nsum     },
         {"bsum",      core_bsum     },
+        {"sum_above", core_sum_above},
+        {"sum_below", core_sum_below},
         {"lsum",      core_lsum     },
         {"transpose", core_transpose},
         {"grad",      core_grad     },
@@ -318,6 +347,7 @@ void sxl_open_reduce(lua_State *L, int methods)
         {"one_minus_pick", tensor_one_minus_pick},
         {"onehot",         tensor_onehot        },
         {"sum_by",         tensor_sum_by        },
+        {"edt",            tensor_edt           },
         {"transpose",      core_transpose       },
         {NULL,             NULL                 }
     };

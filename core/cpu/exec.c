@@ -336,6 +336,16 @@ static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
     return SX_EOK;
 }
 
+/* What a field operator has at the pixels of the stage. */
+static void run_made(const run *r, const ins *in, size_t k)
+{
+    const size_t px = r->b->image->n_px, es = r->k->size;
+    const sx_src s = {.x = (const char *)r->b->made[in->stat] + (k * in->rows * px + r->at) * es, .type = es == 4 ? SX_F32 : SX_F64,
+                      .c_stride = px, .p_stride = 1, .n_px = r->count};
+    char *d = place_of(r, in, OWN, k);
+    for (size_t c = 0; c < in->rows; c++) r->k->load(d + c * r->p->P * es, &s, c, r->n);
+}
+
 static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
 {
     const sx_prog *p = r->p;
@@ -366,6 +376,9 @@ static sx_err step(run *r, const ins *in, size_t k, sx_error *er)
     case SX_OP_labels: r->k->from_lab(d, NULL, &r->lab, n); break;
     case SX_OP_valid: r->k->from_lab(NULL, d, &r->lab, n); break;
     case SX_OP_field: return run_field(r, in, k, er);
+    case SX_OP_sum_above:
+    case SX_OP_sum_below:
+    case SX_OP_edt: run_made(r, in, k); break;
     case SX_OP_csum:
     case SX_OP_cmax:
     case SX_OP_logsumexp:

@@ -37,8 +37,8 @@ static void mark(sx_prog *p, sx_id id, uint8_t *need)
 {
     if (need[id]) return;
     need[id] = 1;
-    if (!pixel(p, id)) return;
     const sx_node *n = node(p, id);
+    if (!pixel(p, id) || sx_op_class((sx_op)n->op) == SX_CL_FIELD) return;
     soft_form f;
     if (sx_fuse_dot(p, id, &f)) {
         mark_form(p, &f, need);
@@ -224,6 +224,10 @@ static sx_err emit(sx_prog *p, const uint8_t *need, const sx_id *sum, size_t n_s
             v->axes = gr->axes;
             v->rows = rows_of(p, id);
             if (nd->op == SX_OP_field) p->fields |= 1u << (nd->attr & 31);
+            if (sx_op_class((sx_op)nd->op) == SX_CL_FIELD) {
+                in = (ins){.op = (sx_op)nd->op, .id = id, .stat = p->n_made};
+                p->made[p->n_made++] = id;
+            }
             if (nd->op == SX_OP_p || nd->op == SX_OP_dir) want_plane(p, nd->arg[0], id);
             soft_form f;
             if (sx_fuse_dot(p, id, &f)) in = soft_ins(p, INS_SOFT_DOT, id, &f);
@@ -443,7 +447,8 @@ sx_err sx_prog_new(const sx_graph *g, const sx_dump_info *info, const sx_kernels
     p->val = sx_calloc(sx_graph_size(g) + 1, sizeof *p->val);
     p->stat_off = sx_calloc(n_sum + 1, sizeof *p->stat_off);
     p->with = sx_calloc(n_sum + 1, sizeof *p->with);
-    if (!p->arena || !p->val || !p->stat_off || !p->with) {
+    p->made = sx_calloc(sx_graph_size(g) + 1, sizeof *p->made);
+    if (!p->arena || !p->val || !p->stat_off || !p->with || !p->made) {
         e = sx_nomem(er);
         goto done;
     }
@@ -476,6 +481,7 @@ void sx_prog_free(sx_prog *p)
     sx_free(p->val);
     sx_free(p->stat_off);
     sx_free(p->with);
+    sx_free(p->made);
     sx_free(p->import);
     sx_free(p->ins);
     sx_free(p);
@@ -492,3 +498,8 @@ size_t sx_prog_stat_off(const sx_prog *p, size_t sum) { return p->stat_off[sum];
 size_t sx_prog_scratch(const sx_prog *p) { return p->scratch; }
 uint32_t sx_prog_fields(const sx_prog *p) { return p->fields; }
 size_t sx_prog_axis(const sx_prog *p, int axis) { return p->axis_count[axis]; }
+size_t sx_prog_made(const sx_prog *p, const sx_id **list)
+{
+    *list = p->made;
+    return p->n_made;
+}

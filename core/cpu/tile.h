@@ -38,6 +38,8 @@ size_t sx_prog_stat_off(const sx_prog *p, size_t sum);    /* of sum number i ins
 size_t sx_prog_scratch(const sx_prog *p);                 /* bytes per worker, 64-byte aligned, zeroed once */
 uint32_t sx_prog_fields(const sx_prog *p);                /* dump fields that it reads */
 size_t sx_prog_axis(const sx_prog *p, int axis);          /* values of a sweep axis */
+/* Field operators: their values are made elsewhere (pass/fields.c), a plane at a time, and read like the dump's numbers. */
+size_t sx_prog_made(const sx_prog *p, const sx_id **list);
 
 typedef struct sx_block {
     const sx_dump *dump;
@@ -48,6 +50,7 @@ typedef struct sx_block {
     const void *imports_t;           /* the same in the arithmetic's type */
     double *cell;                    /* stat_len doubles, added to */
     void *const *map;                /* per map node: [sweep][C][image pixels] in the arithmetic's type, or NULL */
+    void *const *made;               /* per field operator: its values at the image, laid out like a map */
     uint64_t valid, masked;          /* out: pixels that count; pixels left out for not being finite */
 } sx_block;
 

@@ -44,7 +44,8 @@ typedef struct ins {
      * scale, shift */
     sx_id arg[INS_ARGS];
     bool masked;               /* INS_SOFT_MAP */
-    size_t stat, stat2;        /* sums: offset of the first combination in the cell, SIZE_MAX: none; maps: number of the map */
+    size_t stat, stat2;        /* sums: offset of the first combination in the cell, SIZE_MAX: none; maps: number of the map; field operators: number of
+                                * the operator */
     const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
     /* resolved once, since rows are short: places and steps in bytes */
     size_t off[INS_ARGS + 1], step[3];  /* step: from class to class */
@@ -77,6 +78,8 @@ struct sx_prog {
     size_t *stat_off, stat_len;
     bool *with;                /* by sum: another sum's instruction takes it along */
     uint32_t fields;
+    sx_id *made;               /* field operators, n_made of them */
+    size_t n_made;
     size_t value_len, max_present, scratch;
     size_t at_tmp, at_lab, at_group, at_present, at_head, at_piece, at_n_present, at_all_valid, at_seen;
 };

@@ -71,6 +71,12 @@ static sx_err shape(const sx_graph *g, sx_op op, const sx_id *arg, sx_node *n, s
     case SX_CL_TSOFT: ax = first | SX_AX_C; break;
     case SX_CL_BASIS: ax = first; break;
     case SX_CL_POWB: ax = first | second; break;
+    case SX_CL_FIELD:
+        for (int i = 0; !e && i < n->n_arg; i++) {
+            e = need(g, op, arg[i], SX_AX_P, "pixel", er);
+            ax |= get(g, arg[i])->axes;
+        }
+        break;
     case SX_CL_PSUM: ax = first & ~SX_AX_P; break;
     case SX_CL_BYSUM: ax = (first & ~SX_AX_P) | (first & SX_AX_C ? SX_AX_L : SX_AX_C); break;
     case SX_CL_NSUM: ax = first & ~SX_AX_N; break;
@@ -689,6 +695,17 @@ static sx_id pick(sx_graph *g, sx_id x, sx_id y, sx_error *er)
     return raw(g, SX_OP_pick, x, y, 0, 0, er);
 }
 
+/* -- Field operators ------------------------------------------------------------------------------- */
+
+static sx_id field_op(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx_error *er)
+{
+    sx_id arg[3] = {a, b, c}, *part = &arg[sx_op_args(op) - 1];
+    if (!*part && !(*part = sx_leaf(g, SX_OP_valid, get(g, a)->dump, 0, 0, NULL, er))) return 0;
+    if (op == SX_OP_edt || has(g, b, SX_AX_P)) return raw(g, op, arg[0], arg[1], arg[2], attr, er);
+    sx_id s = raw(g, op, a, *part, *part, attr, er);       /* what knows no pixel leaves, as from other sums */
+    return s && !is_one(g, b) ? times(g, b, s, er) : s;
+}
+
 /* -- The door --------------------------------------------------------------------------------------- */
 
 static sx_id log_of(sx_graph *g, sx_id a, sx_error *er)
@@ -709,7 +726,8 @@ static sx_id log_of(sx_graph *g, sx_id a, sx_error *er)
 sx_id sx_make(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx_error *er)
 {
     sx_id arg[3] = {a, b, c};
-    for (int i = 0; i < sx_op_args(op); i++)
+    const int optional = sx_op_class(op) == SX_CL_FIELD;   /* which pixels take part */
+    for (int i = 0; i < sx_op_args(op) - optional; i++)
         if (!arg[i]) return 0;                   /* an earlier failure has filled er */
     const sx_node *n = get(g, a);
     switch (op) {
@@ -749,6 +767,9 @@ sx_id sx_make(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx
         break;
     case SX_OP_psum:
     case SX_OP_bysum: return pixel_sum(g, op, a, er);
+    case SX_OP_sum_above:
+    case SX_OP_sum_below:
+    case SX_OP_edt: return field_op(g, op, a, b, c, attr, er);
     case SX_OP_nsum:
     case SX_OP_bsum: return image_sum(g, op, a, attr, er);
     default: break;

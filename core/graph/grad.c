@@ -215,6 +215,19 @@ static void power(tape *t, sx_id id, sx_id G)
     }
 }
 
+/* To what is summed, the transposed sum; the order itself, like a distance, is a step function. */
+static void ordered(tape *t, sx_id id, sx_id G)
+{
+    const sx_node *n = node(t, id);
+    const sx_id b = n->arg[1];
+    if (n->op == SX_OP_edt || !depends(t, b) || t->failed) return;
+    const bool above = n->op == SX_OP_sum_above;
+    sx_id s = sx_make(t->g, above ? SX_OP_sum_below : SX_OP_sum_above, n->arg[0], G, n->arg[2], n->attr, t->er);
+    if (!s) t->failed = true;
+    s = above ? ADD(s, G) : SUB(s, G);
+    add_to(t, b, sum_to(t, s, n, n->axes, node(t, b)->axes));
+}
+
 /* Gradient to argument 0 of everything that is not elementwise. */
 static sx_id other(tape *t, sx_id id, sx_id G)
 {
@@ -277,6 +290,7 @@ static void back(tape *t, sx_id id)
         if (depends(t, n->arg[0])) add_to(t, n->arg[0], sum_to(t, MUL(G, direction(t, id)), n, 0, node(t, n->arg[0])->axes));
         return;
     case SX_CL_POWB: power(t, id, G); return;
+    case SX_CL_FIELD: ordered(t, id, G); return;
     default:
         if (depends(t, n->arg[0])) {
             sx_id c = other(t, id, G);

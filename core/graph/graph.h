@@ -49,6 +49,7 @@ typedef enum sx_class {
     SX_CL_TRANS,   /* C <-> L */
     SX_CL_TGT, SX_CL_TROW, SX_CL_TSOFT,
     SX_CL_BASIS, SX_CL_POWB,
+    SX_CL_FIELD,   /* union; needs P */
     SX_CL_PSUM,    /* drops P */
     SX_CL_BYSUM,   /* drops P, adds C (or L, where C is there already) */
     SX_CL_NSUM, SX_CL_BSUM
@@ -75,7 +76,7 @@ typedef struct sx_node {
     sx_id arg[3];
     uint32_t dump;       /* slot of the dump it reads, 0 = none */
     uint32_t classes;    /* size of its class (and label) axis where known, else 0 */
-    int64_t attr;        /* field: index; first, bsum: B; data: 1 = variable */
+    int64_t attr;        /* field: index; first, bsum, sum_above, sum_below: B (0: all images); data: 1 = variable */
     const double *data;  /* data: [sweep][L][C] values; sweep: at most one axis */
     size_t n_data;
     const char *name;    /* data on a sweep axis: the parameter's name; field: its name; else NULL */
@@ -121,7 +122,7 @@ sx_id sx_leaf(sx_graph *g, sx_op op, uint32_t dump, uint32_t classes, int64_t at
 
 /* -- Building: rewrites included ----------------------------------------------------------------- */
 
-/* Unused arguments are 0. attr: B of bsum. */
+/* Unused arguments are 0. attr: B of bsum, sum_above and sum_below (0: all images together). */
 sx_id sx_make(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_id c, int64_t attr, sx_error *er);
 static inline sx_id sx_make1(sx_graph *g, sx_op op, sx_id a, sx_error *er) { return sx_make(g, op, a, 0, 0, 0, er); }
 static inline sx_id sx_make2(sx_graph *g, sx_op op, sx_id a, sx_id b, sx_error *er)

@@ -1,5 +1,5 @@
-/* run_impl.h: one run of a plan, for core/pass: run.c (steps), walk.c (a walk over the dump), kept.c (a walk whose sums stay in a run
- * folder), grid.c (the outputs, a part of the sweep at a time). */
+/* run_impl.h: one run of a plan, for core/pass: run.c (steps), walk.c (a walk over the dump), fields.c (what
+ * field operators need before it), kept.c (a walk whose sums stay in a run folder), grid.c (the outputs, a part of the sweep at a time). */
 #ifndef SX_RUN_IMPL_H
 #define SX_RUN_IMPL_H
 
@@ -112,8 +112,13 @@ typedef struct sx_walk {
     bool each;                       /* map every image and hand it out */
     const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */
     double *sums;                    /* stat_len: one image's record */
+    struct sx_fields *fields;        /* field operators that the program reads, or NULL; */
+    struct sx_walk *outer;           /*   a walk for what they read: the walk that they are made for */
+    void **made;                     /* [image of their span][operator] */
+    uint32_t columns;                /* fields of the dump that this and these walks read */
     const sx_box *box;               /* the part of the sweep that is computed; NULL: all of it */
     sx_segment *seg;                 /* records go there, or NULL */
+    uint64_t done, total;            /* pixels, for progress; */
     double from, to;                 /* which part of the pass the walk is, for progress; both 0: all of it */
 } sx_walk;
 
@@ -122,6 +127,8 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
 sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er);
 /* Images from .. to - 1, at most wave_max at once; records go to the segment if there is one, else to st if there is one. */
 sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er);
+/* The same without field operators: a part of it. */
+sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er);
 /* How many images share a wave at most: so that their cells fit, and progress is told now and then. */
 size_t sx_walk_most(const sx_runner *r, size_t stat_len);
 /* A refused pass: the whole dump again, for the count and the first place in order. What refused stays when this fails. */
@@ -132,5 +139,18 @@ void sx_walk_free(sx_walk *w);
 
 /* A pass with a run folder: what is on disk is read, the rest is computed, box by box, and stays there. */
 sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er);
+
+/* -- fields.c -- */
+
+typedef struct sx_fields sx_fields;
+/* For a started walk: its fields, NULL where its program reads none. */
+sx_err sx_fields_new(sx_walk *outer, sx_error *er);
+void sx_fields_free(sx_fields *f);
+/* Values for images from `image` on, up to *end, at most `to`. */
+sx_err sx_fields_make(sx_fields *f, size_t image, size_t to, size_t wave_max, size_t *end, sx_error *er);
+size_t sx_fields_first(const sx_fields *f);      /* image of the dump that the span begins with */
+/* The walks that it makes: how many, and number i. */
+size_t sx_fields_walks(const sx_fields *f);
+sx_walk *sx_fields_walk(sx_fields *f, size_t i);
 
 #endif

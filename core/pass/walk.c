@@ -28,11 +28,15 @@ static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
     sx_walk *w = arg;
     const size_t i = w->task_at + number;
     const task *t = &w->task[i];
-    size_t set = w->per_image ? t->image * w->import_len : 0;
+    size_t set = w->per_image ? t->image * w->import_len : 0, span = w->first + t->image;   /* place in the span of field operators */
+    const sx_walk *out = w->outer ? w->outer : w;
+    const sx_id *made;
+    if (out->fields) span -= sx_fields_first(out->fields);
     sx_block b = {.dump = w->r->p->d, .image = &w->image[t->image], .index = w->first + t->image,
                   .first = t->first, .count = t->count, .imports = w->imports + set,
                   .imports_t = w->imports_t + set * w->r->k->size, .cell = w->cells + i * w->stat_len,
-                  .map = w->map ? w->map + (w->each ? t->image * w->n_map : 0) : NULL};
+                  .map = w->map ? w->map + (w->outer ? span : w->each ? t->image : 0) * w->n_map : NULL,
+                  .made = w->made ? w->made + span * sx_prog_made(w->prog, &made) : NULL};
     memset(b.cell, 0, w->stat_len * sizeof *b.cell);
     sx_err e = sx_prog_run(w->prog, w->scratch[worker], &b, er);
     w->valid[i] = b.valid;
@@ -94,7 +98,11 @@ sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er)
     sx_runner *r = w->r;
     const sx_import *im;
     size_t n = sx_prog_imports(w->prog, &im);
-    sx_run_unmark(r);
+    if (!w->outer) sx_run_unmark(r);
+    for (size_t i = 0; w->fields && i < sx_fields_walks(w->fields); i++) {
+        sx_err e = sx_walk_imports(sx_fields_walk(w->fields, i), wave_max, er);
+        if (e) return e;
+    }
     for (size_t i = 0; i < n; i++)
         if (sx_run_node(r, im[i].id)->axes & SX_AX_N) {
             w->per_image = true;
@@ -147,7 +155,8 @@ static size_t images_in(const sx_runner *r, size_t px)
 static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out, sx_error *er)
 {
     sx_dump *d = w->r->p->d;
-    const uint32_t fields = sx_prog_fields(w->prog);
+    if (w->outer) return decoded(w->outer, first, most, out, er);   /* which comes to the same images */
+    const uint32_t fields = w->columns;
     *out = sx_dump_kept(d, first, fields);
     if (!*out && first >= w->own.first && first - w->own.first < w->own.count) *out = &w->own;
     if (*out) return SX_EOK;
@@ -334,39 +343,58 @@ static sx_err do_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 }
 
 /* Progress of the pass, of which the walk may be a part. */
-static bool tell(const sx_walk *w, uint64_t done, uint64_t total)
+static bool tell(const sx_walk *w)
 {
     const sx_runner *r = w->r;
-    if (!r->o.progress) return true;
-    if (w->to > 0) done = (uint64_t)((w->from * (double)total) + (w->to - w->from) * (double)done);
-    return r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, total, w->gpu != NULL);
+    uint64_t done = w->done;
+    if (!r->o.progress || w->outer) return true;
+    if (w->to > 0) done = (uint64_t)((w->from * (double)w->total) + (w->to - w->from) * (double)done);
+    return r->o.progress(r->o.progress_arg, r->passes_done, r->p->info.passes, done, w->total, w->gpu != NULL);
 }
 
-sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
+sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
 {
     sx_runner *r = w->r;
-    uint64_t done = 0, total = 0;
     sx_err e = SX_EOK;
-    w->keep = sx_dump_decoded_bytes(r->p->d) <= sx_run_mem(r) / 4;
-    for (size_t i = from; i < to; i++) total += sx_dump_n_px(r->p->d, i);
-    if (!w->per_image && (e = fill_imports(w, er))) return e;
     for (size_t first = from; first < to; first += w->count) {
-        w->left = total - done;
+        w->left = w->total - w->done;
         if ((e = do_wave(w, first, to - first < wave_max ? to - first : wave_max, er))) return e;
+        if (w->outer) continue;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
         for (size_t t = 0; t < w->n_task; t++) {
-            done += w->task[t].count;
+            w->done += w->task[t].count;
             if (r->passes_done == 0 && !w->seg) {
                 r->n.pixels_valid += w->valid[t];
                 r->n.pixels_masked += w->masked[t];
             }
         }
-        if (!tell(w, done, total)) return sx_fail(er, SX_EINTR, "interrupted");
+        if (!tell(w)) return sx_fail(er, SX_EINTR, "interrupted");
     }
     return e;
 }
 
+/* What all images share. */
+static sx_err common_imports(sx_walk *w, sx_error *er)
+{
+    sx_err e = w->per_image ? SX_EOK : fill_imports(w, er);
+    for (size_t i = 0; !e && w->fields && i < sx_fields_walks(w->fields); i++) e = common_imports(sx_fields_walk(w->fields, i), er);
+    return e;
+}
+
+sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_store *st, sx_error *er)
+{
+    sx_err e = common_imports(w, er);
+    w->keep = sx_dump_decoded_bytes(w->r->p->d) <= sx_run_mem(w->r) / 4;
+    w->done = w->total = 0;
+    for (size_t i = from; i < to; i++) w->total += sx_dump_n_px(w->r->p->d, i);
+    for (size_t end; !e && from < to; from = end) {
+        end = to;
+        if (w->fields) e = sx_fields_make(w->fields, from, to, wave_max, &end, er);
+        if (!e) e = sx_walk_range(w, from, end, wave_max, st, er);
+    }
+    return e;
+}
 
 size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 {
@@ -378,6 +406,7 @@ size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 void sx_walk_free(sx_walk *w)
 {
     size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
+    sx_fields_free(w->fields);
     for (size_t i = 0; w->scratch && i < threads; i++) sx_free(w->scratch[i]);
     sx_free(w->scratch);
     sx_wave_free(&w->own);
@@ -388,6 +417,7 @@ void sx_walk_free(sx_walk *w)
     sx_free(w->valid);
     sx_free(w->masked);
     sx_free(w->sums);
+    sx_free(w->made);
     sx_cuda_work_free(w->gpu);
     sx_prog_free(w->prog);
 }
@@ -411,6 +441,12 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
     for (size_t i = 0; i < threads; i++) {
         if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
         memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
+    }
+    w->columns |= sx_prog_fields(w->prog);
+    if ((e = sx_fields_new(w, er)) || w->outer || w->fields) {      /* sorting and distances are the CPU's */
+        w->decided = true;
+        if (!e && w->fields && r->o.cuda) to_cpu(w, "sorting and distances are the CPU's");
+        return e;
     }
     return r->o.cuda || (choosing(w) && r->o.choice->seconds <= 0) ? start_gpu(w, er) : SX_EOK;
 }

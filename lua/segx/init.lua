@@ -103,6 +103,7 @@ local functions = {
   "tanh", "relu", "sign", "floor", "pow", "maximum", "minimum", "clamp", "lt", "le", "gt", "ge",
   "eq", "ne", "stop", "sum", "mean", "max", "logsumexp", "softmax",
   "log_softmax", "argmax", "pick", "onehot", "sum_by", "logpick", "one_minus_pick",
+  "sum_above", "sum_below", "edt",
 }
 
 -- f(a, ...) = a:f(...); with plain numbers only, the result is a number.

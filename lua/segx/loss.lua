@@ -183,10 +183,20 @@ local function params_of(def, given)
   return params
 end
 
+-- Options as the definition has them where nothing is given.
+local function with_usual(def, given)
+  local all = {}
+  for k, v in pairs(def.usual) do all[k] = v end
+  if given.classes then all.include_background = nil end
+  for k, v in pairs(given) do all[k] = v end
+  return all
+end
+
 -- Given parameters and options -> a checked term.
 local function make_term(def, given)
   errors.check_keys(def.name, "parameter", given, def.accepts)
   if def.adapt then given = def.adapt(given) end
+  given = with_usual(def, given)
   check_options(def.name, given)
   local refused = {}
   for _, name in ipairs(def.params) do
@@ -246,6 +256,7 @@ end
 ---
 --- opts (all optional): kind = "pixel" | "region" | "scalar", optional = {names of parameters
 --- without a default}, rules = {parameter = {min=, max=, one_of=, vector=}}, check =
+--- usual = {options of every loss that have another default here, e.g. unit = "image"},
 --- function(params) that raises (it gets numbers: where parameters range over axes, it is called for
 --- each combination, and what it refuses becomes a failed row of the sweep), adapt = function(given) -> given, doc, source, help = {parameter = text}.
 function L.define(name, defaults, fn, opts)
@@ -257,7 +268,7 @@ function L.define(name, defaults, fn, opts)
   local def = {
     name = name, fn = fn, params = params, defaults = defaults, kind = opts.kind,
     rules = opts.rules or {}, check = opts.check, adapt = opts.adapt,
-    doc = opts.doc, source = opts.source, help = opts.help or {},
+    usual = opts.usual or {}, doc = opts.doc, source = opts.source, help = opts.help or {},
     builtin = opts.builtin, known_param = {}, accepts = {table.unpack(params)},
   }
   for _, p in ipairs(params) do def.known_param[p] = true end

@@ -280,6 +280,104 @@ builtin("generalized_dice", {weight_type = "square", missing = "max", smooth = 0
   return 1 - ratio(top + q.smooth, bottom + q.smooth, 1)
 end)
 
+-- -- Losses that sort -------------------------------------------------------------------------------
+
+-- The Lovász extension of 1 - J: errors in descending order, each times how much J falls when its pixel becomes wrong too. With k
+-- pixels up to here, I of the class after it and U of the class or up to here: 1/U at a pixel of the class, I/(U(U-1)) at others,
+-- without the cancellation of a difference of two J. (U = 1 at another's pixel: the class is absent, the first one costs all.)
+local function lovasz(e, g)
+  local left = e:sum_below(g)
+  local union = left + e:sum_above()
+  local step = where(g, 1 / union, where(union:gt(1), left / (union * (union - 1)), 1))
+  return (step:stop() * e):sum("pixel")
+end
+
+-- Berman, Triki & Blaschko 2018. Each unit is sorted; classes without pixels are left out (empty = "skip": "present" there).
+builtin("lovasz_softmax", {}, {
+  kind = "region", usual = {unit = "image"},
+  doc = "Lovasz extension of 1 - IoU on |onehot - p|, by class",
+  source = "Berman et al. 2018",
+}, function(x)
+  return lovasz((x.onehot - x.p):abs(), x.onehot)
+end)
+
+-- The same on hinge errors 1 - z. z: a channel's logit, with the sign of the label; of two classes the difference of the logits.
+builtin("lovasz_hinge", {}, {
+  kind = "region", usual = {unit = "image"},
+  doc = "Lovasz hinge: relu(1 - z) in descending order, z = +-logit (two classes: +-difference), by class",
+  source = "Yu & Blaschko 2015; Berman et al. 2018",
+}, function(x)
+  local z = x.logits
+  if x.n_classes == 2 then z = 2 * z - z:sum("class") end
+  return lovasz((1 - (2 * x.onehot - 1) * z):relu(), x.onehot)
+end)
+
+-- Of the pixels that the loss is over (all valid ones, or those with a chosen label) the `kept` first in ascending order of pt; their
+-- mean of -log pt is the mean over all pixels of what is returned. kept(n, part): from the number of pixels and which they are.
+local function hardest(x, kept)
+  local part = x.selected:pick(x.labels)
+  local key = where(part, x.ce, -1)
+  local function total(v) return key:sum_above(v) + key:sum_below(v) end
+  local n = total(part)
+  local keep, amount = kept(n, part, key:sum_above(part), total)
+  return where(part * keep, n / amount * x.ce, 0)
+end
+
+-- Wu et al. 2016 ("bootstrapped"), nnU-Net's TopKLoss. At least one pixel is kept.
+builtin("topk_ce", {k = 0.1}, {
+  kind = "pixel", usual = {unit = "image"},
+  doc = "mean of -log pt over the share k of pixels where it is largest",
+  source = "Wu et al. 2016; nnU-Net",
+  rules = {k = {min = 0, max = 1}},
+  help = {k = "share of the pixels that are kept, rounded down, at least one pixel"},
+}, function(x, q)
+  return hardest(x, function(n, _, place)
+    local amount = (q.k * n):floor():maximum(1)
+    return place:le(amount), amount
+  end)
+end)
+
+-- Shrivastava et al. 2016 as segmentation has it: all pixels with pt below a threshold, at least min_kept of them.
+builtin("ohem_ce", {threshold = 0.7, min_kept = 100000}, {
+  kind = "pixel", usual = {unit = "image"},
+  doc = "mean of -log pt over pixels with pt < threshold, or the min_kept hardest where these are fewer",
+  source = "Shrivastava et al. 2016; mmsegmentation OHEMPixelSampler",
+  rules = {threshold = {min = 0, max = 1}, min_kept = {min = 1}},
+  help = {threshold = "pixels whose label has a lower probability are kept", min_kept = "pixels of a unit that are kept at least"},
+}, function(x, q)
+  return hardest(x, function(n, part, place, total)
+    local amount = total(part * x.pt:lt(q.threshold)):maximum(n:minimum(q.min_kept))
+    return place:le(amount), amount
+  end)
+end)
+
+-- -- Losses that measure distances -------------------------------------------------------------------
+
+-- Kervadec et al. 2019. phi: distance to the class outside of it, -(distance to the others - 1) inside; 0 everywhere where the class is
+-- absent or everywhere. Can be negative.
+builtin("boundary", {}, {
+  kind = "region", usual = {unit = "image", include_background = false, empty = "smooth"},
+  doc = "mean over pixels of p times the signed distance to the class's boundary, by class",
+  source = "Kervadec et al. 2019",
+}, function(x)
+  local g = x.onehot
+  return (x.p * ((1 - g):edt() - (g:edt() - 1):relu())):mean("pixel")
+end)
+
+-- Karimi & Salcudean 2019, by distance transforms. The fields are constants for the gradient.
+builtin("hausdorff_dt", {alpha = 2, log = false}, {
+  kind = "region", usual = {unit = "image", include_background = false, empty = "smooth"},
+  doc = "mean over pixels of (p - onehot)^2 (F_p^alpha + F_g^alpha), F distances to the boundary of p > 0.5 and of the label, by class",
+  source = "Karimi & Salcudean 2019; MONAI HausdorffDTLoss",
+  rules = {alpha = {min = 0}},
+  help = {alpha = "exponent of the distances", log = "log(1 + .) of each class (MONAI's LogHausdorffDTLoss)"},
+}, function(x, q)
+  local function field(mask) return (mask:edt() + (1 - mask):edt()) ^ q.alpha end
+  local g = x.onehot
+  local v = ((x.p - g):square() * (field(x.p:gt(0.5)) + field(g)):stop()):mean("pixel")
+  return q.log and v:log1p() or v
+end)
+
 -- -- Hybrids --------------------------------------------------------------------------------------
 
 -- Sums of two built-ins. {dice = {...}, cross_entropy = {...}} are the parameters of the parts,

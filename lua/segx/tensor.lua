@@ -127,6 +127,29 @@ function Tensor.mean(t, dim, scope)
   return scoped_sum(t, scope) / scoped_sum(core.fields(current.dump).valid, scope)
 end
 
+-- -- Sums in order ----------------------------------------------------------------------------------
+
+-- Pixels of a unit are sorted together, those of the mask where there is one.
+local function in_order(which)
+  return function(t, v, scope)
+    check_scope(scope)
+    if current and current.micro then
+      errors.misuse(which .. ': average = "micro" has no meaning where pixels are sorted by class')
+    end
+    local unit, mask = scope or current and current.unit or "image", current and current.mask
+    if mask then mask = core.where(mask, core.fields(current.dump).valid, 0) end
+    return core[which](t, v or 1, mask, unit == "image" and 1 or unit == "dataset" and 0 or unit.batch)
+  end
+end
+
+--- t:sum_above(v [, unit]): at every pixel, the sum of v (a number or a tensor with pixels; default 1: the pixel's place) over the
+--- pixels of its unit from the one with the largest t down to itself, by class where t or v has classes. Equal ones are in order of
+--- pixels. Unit as for sum; ignored pixels never count. Gradients take the order as fixed.
+Tensor.sum_above = in_order "sum_above"
+
+--- t:sum_below(v [, unit]): the same over the pixels that come after it.
+Tensor.sum_below = in_order "sum_below"
+
 -- -- Operators ------------------------------------------------------------------------------------
 
 -- Lua asks the left operand first, so a Tensor must step back where the right one is a loss or
