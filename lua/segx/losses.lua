@@ -287,7 +287,7 @@ end)
 -- without the cancellation of a difference of two J. (U = 1 at another's pixel: the class is absent, the first one costs all.)
 local function lovasz(e, g)
   local left = e:sum_below(g)
-  local union = left + e:sum_above()
+  local union = (left + e:sum_above()):maximum(1)      -- 0 outside of a mask
   local step = where(g, 1 / union, where(union:gt(1), left / (union * (union - 1)), 1))
   return (step:stop() * e):sum("pixel")
 end
@@ -320,7 +320,7 @@ local function hardest(x, kept)
   local function total(v) return key:sum_above(v) + key:sum_below(v) end
   local n = total(part)
   local keep, amount = kept(n, part, key:sum_above(part), total)
-  return where(part * keep, n / amount * x.ce, 0)
+  return where(part * keep, n / amount:maximum(1) * x.ce, 0)
 end
 
 -- Wu et al. 2016 ("bootstrapped"), nnU-Net's TopKLoss. At least one pixel is kept.

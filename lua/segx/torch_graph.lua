@@ -103,6 +103,20 @@ function rewrite.nsum(g, n)
   if a.op == "first" and a.attr == 1 then return g:node("images", {}, "", {gives = "f"}) end
 end
 
+-- One value for all classes is that value at every label.
+function rewrite.pick(g, n)
+  return n.args[1].op == "uniform" and g:number(n.args[1].value) or nil
+end
+
+-- A number leaves sums; of 1 the sum is over the pixels that take part.
+local function take_number_out(g, n)
+  local a, b, part = table.unpack(n.args)
+  if b.op ~= "number" then return nil end
+  local count = g:node(n.op, {a, part, part}, n.axes, {attr = n.attr})
+  return is_number(b, 1) and count or g:node("mul", {b, count}, n.axes)
+end
+rewrite.sum_above, rewrite.sum_below = take_number_out, take_number_out
+
 function rewrite.add(g, n)
   local a, b = n.args[1], n.args[2]
   if is_number(a, 0) then return b end
@@ -177,6 +191,7 @@ function rewrite.where(g, n)
     return v
   end
   if is_number(n.args[2], 1) and is_number(n.args[3], 0) and c.gives == "b" then return c end
+  if c.op == "number" then return is_number(c, 0) and n.args[3] or v end
 end
 
 function rewrite.logits(g, n) return g:node("logits", {}, n.axes) end

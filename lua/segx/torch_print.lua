@@ -63,6 +63,7 @@ local plain_names = {
   tgt = "margin", ce = "ce", u = "u", pt = "pt", logu = "log_u", div = "quotient",
   ratio = "quotient",
   softmax = "p", log_softmax = "log_p", logsumexp = "lse", uniform = "constant", cmax = "largest",
+  sum_above = "above", sum_below = "below", edt = "distance",
   images = "images", stop = "held", pow = "power", transpose = "turned", argmax = "predicted",
 }
 local comparisons = {lt = true, le = true, gt = true, ge = true, eq = true, ne = true, band = true,
@@ -97,6 +98,10 @@ function leaf.images() return "images" end
 function leaf.logits() return "x" end
 function leaf.labels() return "label" end
 function leaf.valid() return "valid" end
+function leaf.onehot(self, n)
+  if n.args[1].op == "labels" then return "onehot" end
+  return self:template(n)
+end
 function leaf.not_first() return "class_index != 0", strength["!="] end
 function leaf.field(self, n)
   self.fields[n.name] = true
@@ -145,11 +150,12 @@ end
 
 -- A named variable, or a leaf that is as short as one.
 local function is_simple(n) return n.var or n.op == "number" or n.op == "labels" or n.op == "logits"
-  or n.op == "valid" or n.op == "symbol" or n.op == "images" end
+  or n.op == "valid" or n.op == "symbol" or n.op == "images"
+  or n.op == "onehot" and n.args[1].op == "labels" end
 
 local function tokens(self, n)
   local first = n.args[1]
-  return {n = tostring(n.attr), image = "0", label = "1", class = self.matrix and "2" or "1",
+  return {n = tostring(n.attr or 0), image = "0", label = "1", class = self.matrix and "2" or "1",
     pixel = self.matrix and "3" or "2",
     from = first and first.axes:find "l" and "1" or self.matrix and "2" or "1",
     of_true = first and first.axes:find "c" and self.matrix and "of_label" or "of_class"}
@@ -264,6 +270,7 @@ function Printer:expr(n)
   if n.var then return n.var, ATOM end
   local sums = named[n.op]
   local short = leaf[n.op] and n.op ~= "buffer" and n.op ~= "uniform"
+    and (n.op ~= "onehot" or is_simple(n))
   local inner = self.within
   self.within = (sums and n.op) or (n.op == "where" and inner)
   if not short and (n.uses > 1 or sums and not (inner == "nsum" and n.op ~= "nsum")) then
@@ -343,6 +350,43 @@ def ratio(a, b, at_zero):
     """a / b, and at_zero where b is 0; the gradient is finite there too."""
     zero = b == 0
     return torch.where(zero, at_zero, a / torch.where(zero, 1.0, b))
+
+
+]]}, {"sum_in_order", [[
+def sum_in_order(a, b, part, images, below=False):
+    """Sum of b over the pixels (where part) from the largest a down to each, or of those below it.
+
+    images are sorted together, 0: all. The order has no gradient."""
+    a, b, part = torch.broadcast_tensors(a.detach(), b, part)
+    if images != 1:
+        groups = zip(*(t.split(images or len(t)) for t in (a, b, part)))
+        rows = [[t.movedim(0, -2).flatten(-2) for t in group] for group in groups]
+        sums = [sum_in_order(*row, 1, below).unflatten(-1, (-1, a.shape[-1])) for row in rows]
+        return torch.cat([s.movedim(-2, 0) for s in sums])
+    order = torch.where(part, a, -torch.inf).sort(stable=True, descending=True).indices
+    s = torch.take_along_dim(torch.where(part, b, 0.0), order, -1)
+    s = s.flip(-1).cumsum(-1).flip(-1) - s if below else s.cumsum(-1)
+    return torch.where(part, torch.zeros_like(s).scatter(-1, order, s), 0.0)
+
+
+]]}, {"edt", [[
+@torch.no_grad()
+def edt(a, part, shape):
+    """Distance of each pixel (where part) to the nearest one where a is 0; 0 where there is none.
+
+    Exact: along each axis the lowest of the parabolas of all its pixels."""
+    square = torch.where(part & (a == 0), 0.0, torch.inf).to(a.dtype).unflatten(-1, tuple(shape))
+    for axis in range(-len(shape), 0):
+        line = square.movedim(axis, -1)
+        low = line.clone()
+        for k in range(1, line.shape[-1]):
+            if k * k > low.max():
+                break
+            low[..., k:] = torch.minimum(low[..., k:], line[..., :-k] + k * k)
+            low[..., :-k] = torch.minimum(low[..., :-k], line[..., k:] + k * k)
+        square = low.movedim(-1, axis)
+    distance = square.flatten(-len(shape)).sqrt()
+    return torch.where(part & distance.isfinite(), distance, 0.0)
 
 
 ]]}}

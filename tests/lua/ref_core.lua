@@ -308,6 +308,9 @@ end
 
 function core.nimages(d) return d.n end
 
+require "ref_field"(core, {as_lazy = as_lazy, lazy = lazy, union = union, offsets = offsets,
+  valid_of = valid_of, N = N, P = P})
+
 function core.transpose(t)
   t = as_lazy(t)
   local swap = {[C] = L, [L] = C}

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 """Golden gradients: PyTorch autograd in float64 for every built-in loss on the small fixtures of
-tests/lua/fixtures.lua. Needs PyTorch; the result is committed, so the tests do not.
+tests/lua/fixtures.lua. Needs PyTorch and SciPy (distances); the result is committed, so the tests do not.
 
     python tests/peers/grad_golden.py > tests/lua/ref_golden_grad.lua
 """
@@ -8,6 +8,7 @@ import math
 
 import torch
 import torch.nn.functional as F
+from scipy.ndimage import distance_transform_edt
 
 IGNORE = 255
 T1 = [(2, 1, 1), (2, 1, 1), (1, 2, 1), (2, 1, 1)]
@@ -141,6 +142,100 @@ def gdl(x, y, power=2):
     return 1 - 2 * (w * (p * hot).sum((0, 2, 3))).sum() / (w * (p.sum((0, 2, 3)) + n)).sum()
 
 
+# -- Losses that sort: units are images ({batch = 2} and "dataset": all of them, in one row).
+
+def unit_rows(x, y, unit):
+    """logits {C, pixels} and labels {pixels} of each unit, ignored pixels left out."""
+    units = [range(x.shape[0])] if unit == "dataset" else [[i] for i in range(x.shape[0])]
+    for u in units:
+        xs = torch.cat([x[i].flatten(1) for i in u], 1)
+        ys = torch.cat([y[i].flatten() for i in u])
+        yield xs[:, ys != IGNORE], ys[ys != IGNORE]
+
+
+def lovasz_grad(g):
+    """As published (Berman et al. 2018, Algorithm 1), not in the form of losses.lua."""
+    total = g.sum()
+    inter, union = total - g.cumsum(0), total + (1 - g).cumsum(0)
+    j = 1 - inter / union
+    return torch.cat([j[:1], j[1:] - j[:-1]])
+
+
+def lovasz(x, y, errors, unit="image", weight=None):
+    values = []
+    for xs, ys in unit_rows(x, y, unit):
+        total = norm = 0
+        for c in range(xs.shape[0]):
+            g = (ys == c).double()
+            if g.sum() == 0:
+                continue
+            e, order = torch.sort(errors(xs, g, c), descending=True, stable=True)
+            w = weight[c] if weight else 1.0
+            total, norm = total + w * torch.dot(e, lovasz_grad(g[order])), norm + w
+        values.append(total / norm)
+    return torch.stack(values).mean()
+
+
+def softmax_errors(xs, g, c):
+    return (g - torch.softmax(xs, 0)[c]).abs()
+
+
+def hinge_errors(xs, g, c):
+    return torch.relu(1 - (2 * g - 1) * xs[c])
+
+
+def hardest(x, y, keep, unit="image"):
+    """Mean of ce over what keep(pt ascending) says of each unit."""
+    values = []
+    for xs, ys in unit_rows(x, y, unit):
+        l = F.cross_entropy(xs.T, ys, reduction="none")
+        order = torch.sort(torch.exp(-l).detach(), stable=True).indices
+        values.append(l[order][keep(torch.exp(-l).detach()[order])].mean())
+    return torch.stack(values).mean()
+
+
+def topk(x, y, k, **kw):
+    return hardest(x, y, lambda pt: torch.arange(len(pt)) < max(1, math.floor(k * len(pt))), **kw)
+
+
+def ohem(x, y, threshold, min_kept):
+    return hardest(x, y, lambda pt: (torch.arange(len(pt)) < min_kept) | (pt < threshold))
+
+
+# -- Losses that measure distances: ignored pixels neither count nor stop a distance.
+
+def distance(mask, valid):
+    """To the nearest valid pixel outside the mask, at valid pixels of it; 0 where there is none."""
+    outside = valid & ~mask
+    if not outside.any():
+        return torch.zeros(mask.shape, dtype=torch.float64)
+    return torch.from_numpy(distance_transform_edt(~outside.numpy())) * (mask & valid)
+
+
+def foreground_mean(x, y, f):
+    """f(p, g, mask of the class, valid) at each pixel; mean over valid pixels, then classes but 0, then images."""
+    values = []
+    for xs, ys in zip(x, y):
+        valid, p = ys != IGNORE, torch.softmax(xs, 0)
+        for c in range(1, x.shape[1]):
+            g = (ys == c) & valid
+            values.append(torch.where(valid, f(p[c], g.double(), g, valid), 0.0).sum() / valid.sum())
+    return torch.stack(values).mean()
+
+
+def boundary(x, y):
+    def f(p, g, mask, valid):
+        outside, inside = distance(~mask & valid, valid), distance(mask, valid)
+        return p * (outside - (inside - 1) * (inside > 0))
+    return foreground_mean(x, y, f)
+
+
+def hausdorff(x, y, alpha=2.0):
+    def field(mask, valid):
+        return (distance(mask, valid) + distance(~mask & valid, valid)) ** alpha
+    return foreground_mean(x, y, lambda p, g, mask, valid: (p - g) ** 2 * (field((p > 0.5).detach() & valid, valid) + field(mask, valid)))
+
+
 W = [1.0, 2.0, 4.0]
 LOSSES = [
     ("L.cross_entropy{}", lambda x, y: ce(x, y)),
@@ -170,6 +265,18 @@ LOSSES = [
     ("L.dice_ce{}", lambda x, y: dice(x, y) + ce(x, y)),
     ("L.dice_focal{focal = {gamma = 3}, lambda_dice = 0.5}", lambda x, y: 0.5 * dice(x, y) + focal(x, y, 3.0)),
     ("L.gdice_focal{}", lambda x, y: gdl(x, y) + focal(x, y, 2.0)),
+    ("L.lovasz_softmax{}", lambda x, y: lovasz(x, y, softmax_errors)),
+    ('L.lovasz_softmax{unit = "dataset"}', lambda x, y: lovasz(x, y, softmax_errors, "dataset")),
+    ("L.lovasz_softmax{unit = {batch = 2}, weight = {1, 2, 4}}", lambda x, y: lovasz(x, y, softmax_errors, "dataset", W)),
+    ("L.lovasz_hinge{}", lambda x, y: lovasz(x, y, hinge_errors)),
+    ("L.lovasz_softmax{} + 0.5 * L.ce{}", lambda x, y: lovasz(x, y, softmax_errors) + 0.5 * ce(x, y)),
+    ("L.topk_ce{k = 0.5}", lambda x, y: topk(x, y, 0.5)),
+    ('L.topk_ce{k = 0.3, unit = "dataset"}', lambda x, y: topk(x, y, 0.3, unit="dataset")),
+    ("L.ohem_ce{threshold = 0.4, min_kept = 1}", lambda x, y: ohem(x, y, 0.4, 1)),
+    ("L.ohem_ce{threshold = 0.1, min_kept = 3}", lambda x, y: ohem(x, y, 0.1, 3)),
+    ("L.boundary{}", boundary),
+    ("L.hausdorff_dt{}", hausdorff),
+    ("L.hausdorff_dt{alpha = 1}", lambda x, y: hausdorff(x, y, 1.0)),
 ]
 
 
