@@ -10,11 +10,11 @@
 #include "base/base.h"
 
 typedef struct sx_field_work {
-    void *pair[2];             /* sort: keys with their pixels */
-    size_t *count;
-    uint32_t *order;
+    void *pair[2];             /* sort: keys with their pixels, */
+    size_t *count;             /*   how often each digit occurs, */
+    uint32_t *order;           /*   pixels in order */
     int64_t *square, *line;    /* edt: squared distances of the plane; a line of them, its sites and where each of these begins */
-    size_t pairs, orders, squares, lines;   /* room for so many */
+    size_t room, squares, lines;   /* for so many */
 } sx_field_work;
 void sx_field_work_free(sx_field_work *w);
 

@@ -6,16 +6,12 @@
 #define BITS 11U
 #define BUCKETS (1U << BITS)
 #define MASK (BUCKETS - 1)
-#define MOST_DIGITS 6U
+#define DIGITS 3U                 /* of 32 bits */
+#define SHORT 24                  /* runs up to this are sorted by insertion */
 
-typedef struct pair32 {
+typedef struct pair {
     uint32_t key, px;
-} pair32;
-
-typedef struct pair64 {
-    uint64_t key;
-    uint32_t px;
-} pair64;
+} pair;
 
 /* Keys ascend as values descend; NaN, whatever its sign, comes first. */
 static uint32_t key32(float v)
@@ -36,69 +32,97 @@ static uint64_t key64(double v)
     return b >> 63 ? b : ~b & 0x7fffffffffffffffU;
 }
 
-/* Digits that all keys share are skipped. */
-#define RADIX_SORT(name, type, pairs_of, key_of, digits)                                                              \
-    static const pairs_of *name(sx_field_work *w, const type *v, const type *valid, size_t n, size_t *m)              \
-    {                                                                                                                 \
-        pairs_of *a = w->pair[0], *b = w->pair[1];                                                                    \
-        size_t count = 0;                                                                                             \
-        memset(w->count, 0, BUCKETS * (digits) * sizeof *w->count);                                                   \
-        for (size_t i = 0; i < n; i++) {                                                                              \
-            if (!(valid[i] != 0)) continue;                                                                           \
-            a[count].key = key_of(v[i]);                                                                              \
-            a[count].px = (uint32_t)i;                                                                                \
-            for (unsigned d = 0; d < (digits); d++) w->count[d * BUCKETS + (a[count].key >> (d * BITS) & MASK)]++;         \
-            count++;                                                                                                  \
-        }                                                                                                             \
-        for (unsigned d = 0; d < (digits) && count; d++) {                                                                 \
-            size_t *at = w->count + d * BUCKETS, sum = 0;                                                             \
-            if (at[a[0].key >> (d * BITS) & MASK] == count) continue;                                                 \
-            for (size_t k = 0; k < BUCKETS; k++) {                                                                    \
-                const size_t c = at[k];                                                                               \
-                at[k] = sum;                                                                                          \
-                sum += c;                                                                                             \
-            }                                                                                                         \
-            for (size_t i = 0; i < count; i++) b[at[a[i].key >> (d * BITS) & MASK]++] = a[i];                         \
-            pairs_of *t = a;                                                                                          \
-            a = b;                                                                                                    \
-            b = t;                                                                                                    \
-        }                                                                                                             \
-        *m = count;                                                                                                   \
-        return a;                                                                                                     \
-    }
-RADIX_SORT(sort32, float, pair32, key32, 3U)
-RADIX_SORT(sort64, double, pair64, key64, MOST_DIGITS)
-
-static sx_err room(sx_field_work *w, size_t n, size_t size, sx_error *er)
+/* Stable, by key, in a or b: where it says. Digits that all keys share are skipped. */
+static pair *sort_pairs(pair *a, pair *b, size_t n, size_t *count)
 {
-    if (!w->count && !(w->count = sx_malloc(MOST_DIGITS * BUCKETS * sizeof *w->count))) return sx_nomem(er);
-    if (w->pairs < n * size) {
-        for (int i = 0; i < 2; i++) sx_free(w->pair[i]);
-        w->pairs = 0;
-        for (int i = 0; i < 2; i++) w->pair[i] = sx_malloc_aligned(n * size);
-        if (!w->pair[0] || !w->pair[1]) return sx_nomem(er);
-        w->pairs = n * size;
+    memset(count, 0, DIGITS * BUCKETS * sizeof *count);
+    for (size_t i = 0; i < n; i++)
+        for (unsigned d = 0; d < DIGITS; d++) count[d * BUCKETS + (a[i].key >> (d * BITS) & MASK)]++;
+    for (unsigned d = 0; d < DIGITS && n; d++) {
+        size_t *at = count + d * BUCKETS, sum = 0;
+        if (at[a[0].key >> (d * BITS) & MASK] == n) continue;
+        for (size_t k = 0; k < BUCKETS; k++) {
+            const size_t c = at[k];
+            at[k] = sum;
+            sum += c;
+        }
+        for (size_t i = 0; i < n; i++) b[at[a[i].key >> (d * BITS) & MASK]++] = a[i];
+        pair *t = a;
+        a = b;
+        b = t;
     }
-    if (w->orders < n) {
-        sx_free(w->order);
-        w->orders = 0;
-        if (!(w->order = sx_malloc_aligned(n * sizeof *w->order))) return sx_nomem(er);
-        w->orders = n;
+    return a;
+}
+
+/* Doubles whose first 32 bits are equal, by the others. */
+static void sort_run(pair *a, pair *b, size_t n, const double *v, size_t *count)
+{
+    bool same = true;
+    for (size_t i = 0; i < n; i++) {
+        a[i].key = (uint32_t)key64(v[a[i].px]);
+        same &= a[i].key == a[0].key;
     }
-    return SX_EOK;
+    if (same) return;
+    if (n > SHORT) {
+        const pair *sorted = sort_pairs(a, b, n, count);
+        if (sorted != a) memcpy(a, sorted, n * sizeof *a);
+        return;
+    }
+    for (size_t i = 1; i < n; i++) {
+        const pair x = a[i];
+        size_t k = i;
+        for (; k > 0 && a[k - 1].key > x.key; k--) a[k] = a[k - 1];
+        a[k] = x;
+    }
+}
+
+static const pair *sort_floats(sx_field_work *w, const float *v, const float *valid, size_t n, size_t *m)
+{
+    pair *a = w->pair[0];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (valid[i] != 0) a[count++] = (pair){key32(v[i]), (uint32_t)i};
+    *m = count;
+    return sort_pairs(a, w->pair[1], count, w->count);
+}
+
+static const pair *sort_doubles(sx_field_work *w, const double *v, const double *valid, size_t n, size_t *m)
+{
+    pair *a = w->pair[0];
+    size_t count = 0;
+    for (size_t i = 0; i < n; i++)
+        if (valid[i] != 0) a[count++] = (pair){(uint32_t)(key64(v[i]) >> 32), (uint32_t)i};
+    *m = count;
+    a = sort_pairs(a, w->pair[1], count, w->count);
+    pair *b = a == w->pair[0] ? w->pair[1] : w->pair[0];
+    for (size_t i = 0, end; i < count; i = end) {
+        for (end = i + 1; end < count && a[end].key == a[i].key;) end++;
+        if (end > i + 1) sort_run(a + i, b + i, end - i, v, w->count);
+    }
+    return a;
+}
+
+static sx_err room(sx_field_work *w, size_t n, sx_error *er)
+{
+    if (!w->count && !(w->count = sx_malloc(DIGITS * BUCKETS * sizeof *w->count))) return sx_nomem(er);
+    if (w->room >= n && w->order) return SX_EOK;
+    for (int i = 0; i < 2; i++) sx_free(w->pair[i]);
+    sx_free(w->order);
+    w->order = NULL;
+    w->pair[1] = NULL;
+    w->pair[0] = sx_malloc_aligned(n * sizeof(pair));
+    if (w->pair[0]) w->pair[1] = sx_malloc_aligned(n * sizeof(pair));
+    if (w->pair[1]) w->order = sx_malloc_aligned(n * sizeof *w->order);
+    w->room = n;
+    return w->order ? SX_EOK : sx_nomem(er);
 }
 
 sx_err sx_order(sx_field_work *w, const void *v, const void *valid, size_t n, bool use_double, size_t *count, sx_error *er)
 {
-    sx_err e = room(w, n, use_double ? sizeof(pair64) : sizeof(pair32), er);
+    sx_err e = room(w, n, er);
     if (e) return e;
-    if (use_double) {
-        const pair64 *p = sort64(w, v, valid, n, count);
-        for (size_t i = 0; i < *count; i++) w->order[i] = p[i].px;
-    } else {
-        const pair32 *p = sort32(w, v, valid, n, count);
-        for (size_t i = 0; i < *count; i++) w->order[i] = p[i].px;
-    }
+    const pair *p = use_double ? sort_doubles(w, v, valid, n, count) : sort_floats(w, v, valid, n, count);
+    for (size_t i = 0; i < *count; i++) w->order[i] = p[i].px;
     return SX_EOK;
 }
 

@@ -27,6 +27,11 @@ static sx_id copy(const sx_graft *g, const sx_node *n, const sx_id *there, sx_er
 {
     if (n->op == SX_OP_data) return numbers(g, n, er);
     if (n->op == SX_OP_logits && g->logits) return g->logits;
+    if (n->op == SX_OP_edt && g->logits) {
+        sx_fail(er, SX_EARG, "fit: the loss measures distances between pixels, which a sample of pixels does not have");
+        sx_hint(er, "fit the other part of it alone; its values, gradients and tau need no fit");
+        return 0;
+    }
     if (sx_op_class((sx_op)n->op) == SX_CL_LEAF)
         return sx_leaf(g->to, (sx_op)n->op, n->dump ? g->dump : 0, n->classes, n->attr, n->name, er);
     sx_id arg[3] = {0, 0, 0};

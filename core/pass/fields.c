@@ -43,6 +43,7 @@ struct sx_fields {
     size_t first, count;         /* the span that is there */
     size_t image_bytes;
     char *buffer;
+    bool own_buffer;
     size_t room;                 /* images that the buffer has room for */
     sx_field_work *work;         /* per worker */
     char **gather;               /* per worker: planes of a batch, one image after the other: a, the mask, b, the sum */
@@ -158,7 +159,7 @@ static sx_err no_room(const sx_fields *f, size_t images, sx_error *er)
 {
     const double mib = 1.0 / (1 << 20);
     const size_t mem = sx_run_mem(f->outer->r);
-    sx_fail(er, SX_EMEMORY, "sorting, or distances, of %zu image%s at once need%s %.0f MiB, more than the memory that may be used (%.0f MiB)",
+    sx_fail(er, SX_EMEMORY, "sorting, or distances, of %zu image%s at once need%s %.3g MiB, more than the memory that may be used (%.3g MiB)",
             images, images == 1 ? "" : "s", images == 1 ? "s" : "", (double)images * (double)f->image_bytes * mib, (double)mem * mib);
     sx_hint(er, "%s, or allow more with --mem", f->unit > 1 ? "take unit = \"image\", or a smaller batch" : "fewer settings in one sweep");
     return SX_EMEMORY;
@@ -179,9 +180,11 @@ static sx_err take_room(sx_fields *f, size_t images, sx_error *er)
     size_t want = (images + f->unit - 1) / f->unit * f->unit, fit = budget / f->image_bytes / f->unit * f->unit;
     f->most = want < fit ? want : fit;
     if (f->most < f->unit) f->most = f->unit;
-    if (f->most > mem / f->image_bytes) return no_room(f, f->most, er);
+    if (f->most > 1 && f->most > mem / f->image_bytes) return no_room(f, f->most, er);
     f->room = f->most;
-    f->buffer = sx_malloc_aligned(f->room * f->image_bytes);
+    /* fresh pages cost as much as sorting: the pool's buffer, unless maps are there */
+    f->own_buffer = f->outer->n_map_id > 0;
+    f->buffer = f->own_buffer ? sx_malloc_aligned(f->room * f->image_bytes) : sx_pool_buffer(f->outer->r->o.pool, f->room * f->image_bytes);
     if (!f->buffer) return no_room(f, f->room, er);
     sx_err e = pointers(f, f->outer, &f->outer->made, er);
     for (size_t l = 0; !e && l < f->n_level; l++) {
@@ -374,7 +377,7 @@ void sx_fields_free(sx_fields *f)
     sx_free(f->value);
     sx_free(f->level);
     sx_free(f->task_first);
-    sx_free(f->buffer);
+    if (f->own_buffer) sx_free(f->buffer);
     sx_free(f->work);
     sx_free(f->gather);
     sx_free(f);

@@ -1,6 +1,6 @@
 --[[
-ref_field.lua: field operators of the reference (ref_core.lua): sums in order of a value and distances, by
-the obvious loops over whole planes.
+ref_field.lua: field operators of the reference (ref_core.lua): sums in order of a value and
+distances, by the obvious loops over whole planes.
 
     require "ref_field"(core, tools)     tools: what ref_core.lua has to itself
 ]]
@@ -27,8 +27,8 @@ return function(core, tools)
     return t
   end
 
-  -- Calls f(places) for every plane of every group of B consecutive images. places: where the group's
-  -- pixels are, 1-based, image by image. Layout: {sweep ..., image, label, class, pixel}.
+  -- Calls f(places) for every plane of every group of B consecutive images. places: where the
+  -- group's pixels are, 1-based, image by image. Layout: {sweep ..., image, label, class, pixel}.
   local function each_group(axes, count, B, f)
     local images, px, outer, inner = count[N] or 1, count[P], 1, 1
     for _, a in ipairs(axes) do
@@ -48,7 +48,8 @@ return function(core, tools)
     end
   end
 
-  -- images: how many are sorted together, 0 all of them; mask: which pixels take part, nil the valid ones.
+  -- images: how many are sorted together, 0 all of them; mask: which pixels take part, nil the
+  -- valid ones.
   local function in_order(who, below)
     return function(a, b, mask, images)
       a, b = with_pixels(a, who), as_lazy(b)
@@ -99,9 +100,9 @@ return function(core, tools)
 
   function core.Tensor:edt()
     local t = with_pixels(self, "edt")
-    local axes, count, dump = union {t, tools.valid_of(t)}
-    local v, part = spread(tools, t, axes, count),
-      spread(tools, tools.valid_of(t), axes, count)
+    local valid = tools.valid_of(t)
+    local axes, count, dump = union {t, valid}
+    local v, part = spread(tools, t, axes, count), spread(tools, valid, axes, count)
     local dims, data = dump.dims_list, {}
     each_group(axes, count, 1, function(places)
       local sites = {}

@@ -41,6 +41,9 @@ local function whole(path)
   out[5] = (d.logits[2]:softmax("class"):pick(d.labels[2])):eval():totable()
   local some <close> = d:subset {3, 1}
   out[6] = ("%a"):format(loss(some).value)
+  local sorts = L.lovasz_softmax {unit = {batch = 2}} + L.hausdorff_dt {}
+  out[7] = ("%a"):format(sorts(d).value)
+  out[8] = sorts:grad(d, 3):totable()
   return out
 end
 

@@ -29,7 +29,7 @@ local core, L, A = require "segx.core", segx.loss, segx.axis
 local g, images = {}, 0
 for v in arg[3]:gmatch "[^,]+" do g[#g + 1] = tonumber(v) end
 local mix = A.lin("mix", 0, 1, tonumber(arg[4]))
-local loss = mix * L.focal {gamma = A.grid("gamma", g)} + (1 - mix) * L.dice {smooth = 1e-5}
+local loss = mix * L.focal {gamma = A.grid("gamma", g)} + (1 - mix) * L.dice {smooth = 1e-5} + L.lovasz_softmax {unit = {batch = 3}}
 local what = arg[5]
 local progress = what and what ~= "kill" and function(_, _, done)
   images = images + 1
@@ -39,7 +39,7 @@ local progress = what and what ~= "kill" and function(_, _, done)
   end
 end or nil
 if what == "kill" then core._kill(tonumber(arg[6])) end
-local r = segx.sweep {dump = d, loss = loss, control = L.ce {} + L.dice {}, threads = 1, mem = 1 << 18,
+local r = segx.sweep {dump = d, loss = loss, control = L.ce {} + L.dice {}, threads = 1, mem = 1 << 19,
   want = {"value", "per_class", "grad.energy"}, out = arg[2], progress = progress}:run()
 print(r.stats.passes, r.stats.cells_new, r.stats.images_new, r.stats.images_found)
 LUA
