@@ -102,5 +102,5 @@ sx_err sx_store_get(sx_store *s, size_t i, double *rec, sx_error *er)
 
 uint64_t sx_store_spilled(const sx_store *s)
 {
-    return s->n > s->mem_max ? (uint64_t)(s->n - s->mem_max) * s->len * sizeof *s->mem : 0;
+    return s && s->n > s->mem_max ? (uint64_t)(s->n - s->mem_max) * s->len * sizeof *s->mem : 0;
 }

@@ -16,6 +16,6 @@ void sx_store_free(sx_store *s);
 sx_err sx_store_append(sx_store *s, const double *rec, sx_error *er);
 /* Copies record i into rec. */
 sx_err sx_store_get(sx_store *s, size_t i, double *rec, sx_error *er);
-uint64_t sx_store_spilled(const sx_store *s);   /* bytes in the temporary file */
+uint64_t sx_store_spilled(const sx_store *s);   /* bytes in the temporary file; of NULL none */
 
 #endif
