@@ -31,7 +31,7 @@ static sx_err check(const sx_em *m, sx_id id, sx_error *er)
     case SX_CL_LEAF:
         if (n->op == SX_OP_logits || n->op == SX_OP_labels || n->op == SX_OP_valid || n->op == SX_OP_field) return SX_EOK;
         break;
-    case SX_CL_FIELD: return sx_fail(er, SX_EARG, "%s: sorting and distances are the CPU's", name);
+    case SX_CL_FIELD: return sx_fail(er, SX_EARG, "%s: sorting and distances run on the CPU", name);
     default: break;
     }
     return sx_fail(er, SX_EARG, "%s has no form for the GPU", name);

@@ -443,9 +443,9 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
         memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
     }
     w->columns |= sx_prog_fields(w->prog);
-    if ((e = sx_fields_new(w, er)) || w->outer || w->fields) {      /* sorting and distances are the CPU's */
+    if ((e = sx_fields_new(w, er)) || w->outer || w->fields) {      /* sorting and distances run on the CPU */
         w->decided = true;
-        if (!e && w->fields && r->o.cuda) to_cpu(w, "sorting and distances are the CPU's");
+        if (!e && w->fields && r->o.cuda) to_cpu(w, "sorting and distances run on the CPU");
         return e;
     }
     return r->o.cuda || (choosing(w) && r->o.choice->seconds <= 0) ? start_gpu(w, er) : SX_EOK;

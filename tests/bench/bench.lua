@@ -77,6 +77,9 @@ local one = line("focal", focal, 15, "focal")
 line("Dice", dice, 15, "dice")
 line("generalized Dice", L.generalized_dice {unit = "image"}, 15, "generalized_dice")
 line("Dice + focal", 0.5 * focal + 0.5 * dice, 15, "dice_focal")
+line("Lovász-Softmax per image", L.lovasz_softmax {}, 5, "lovasz")
+line("top 10 % of cross entropy per image", L.topk_ce {}, 5, "topk")
+line("boundary per image", L.boundary {}, 3)
 local quarter = L.focal {gamma = A.lin("gamma", 0, 4.75, 20), weight = alpha}
 local any = L.focal {gamma = A.lin("gamma_any", 0, 5, 20), weight = alpha}
 local q = line("100 settings, quarter gammas", quarter, 5)
@@ -85,6 +88,7 @@ line("cross entropy and gradient", L.ce {weight = weights, reduction = "weighted
 line("focal and gradient", focal, 5, "focal+grad")
 line("Dice and gradient", dice, 5, "dice+grad")
 line("Dice + focal and gradient", 0.5 * focal + 0.5 * dice, 5, "dice_focal+grad")
+line("Lovász-Softmax and gradient", L.lovasz_softmax {}, 3, "lovasz+grad")
 print(("100 settings against one: %.2fx (quarter gammas), %.2fx (any)"):format(q / one, a / one))
 
 -- Who gets the gradient, of one gamma and of many: least of five sweeps.

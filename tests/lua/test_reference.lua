@@ -136,6 +136,21 @@ both("generalized dice", {
   "L.generalized_dice{variant = 'seed', smooth = 1e-5}",
 })
 
+both("losses that sort", {
+  "L.lovasz_softmax{}", "L.lovasz_softmax{unit = {batch = 2}, weight = W.balanced(d)}",
+  "L.lovasz_softmax{unit = 'dataset', empty = 'smooth'}", "L.lovasz_hinge{}",
+  "L.lovasz_softmax{}:where(function(x) return x.labels:ne(1) end)",
+  "L.topk_ce{}", "L.topk_ce{k = 0.35, unit = {batch = 3}, weight = W.balanced(d)}",
+  "L.topk_ce{k = 0.5}:on{'1'}", "L.ohem_ce{threshold = 0.3, min_kept = 5}",
+  "L.ohem_ce{min_kept = 3, unit = 'dataset'}:where(function(x) return x.ce:gt(0.1) end)",
+})
+
+both("losses that measure distances", {
+  "L.boundary{}", "L.boundary{unit = 'dataset', include_background = true}", "L.boundary{}:on{'1'}",
+  "L.hausdorff_dt{}", "L.hausdorff_dt{alpha = 1, log = true, unit = {batch = 2}}",
+  "L.hausdorff_dt{} + 0.1*L.lovasz_softmax{}",
+})
+
 both("compositions", {
   "0.3*L.focal{} + 0.7*L.dice{}", "L.ce{}:on{'1'} - 0.5*L.dice{}:on{'0', '1'}",
   "L.ce{}:where(d.labels:eq(1))",
