@@ -562,7 +562,8 @@ static int core_help(lua_State *L)
         return 1;
     }
     static const char *const args[] = {"", "(a)", "(a, b)", "(a, b, c)"};
-    lua_pushfstring(L, "%s%s: %s", name, args[sx_op_args(op)], sx_op_doc(op));
+    const int given = sx_op_args(op) - (sx_op_class(op) == SX_CL_FIELD);   /* which pixels take part is the unit's matter */
+    lua_pushfstring(L, "%s%s: %s", name, args[given], sx_op_doc(op));
     return 1;
 }
 

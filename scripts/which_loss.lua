@@ -14,7 +14,7 @@ local r = segx.fit {
   loss = {
     L.ce {weight = W.inverse_sqrt(d)}:name "ce, inverse_sqrt", L.ce {weight = W.balanced(d)}:name "ce, balanced",
     L.focal {gamma = 2}, L.focal {gamma = 5}, L.dice {}, L.dice {} + L.ce {},
-    L.tversky {alpha = 0.3, beta = 0.7}, L.generalized_dice {},
+    L.tversky {alpha = 0.3, beta = 0.7}, L.generalized_dice {}, L.lovasz_softmax {}, L.topk_ce {k = 0.3},
   },
 }
 print(r:top(10, "fit.miou"))

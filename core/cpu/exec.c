@@ -340,10 +340,12 @@ static sx_err run_field(const run *r, const ins *in, size_t k, sx_error *er)
 static void run_made(const run *r, const ins *in, size_t k)
 {
     const size_t px = r->b->image->n_px, es = r->k->size;
-    const sx_src s = {.x = (const char *)r->b->made[in->stat] + (k * in->rows * px + r->at) * es, .type = es == 4 ? SX_F32 : SX_F64,
-                      .c_stride = px, .p_stride = 1, .n_px = r->count};
+    const char *s = (const char *)r->b->made[in->stat] + (k * in->rows * px + r->at) * es;
     char *d = place_of(r, in, OWN, k);
-    for (size_t c = 0; c < in->rows; c++) r->k->load(d + c * r->p->P * es, &s, c, r->n);
+    for (size_t c = 0; c < in->rows; c++, d += r->p->P * es, s += px * es) {
+        memcpy(d, s, r->count * es);
+        memset(d + r->count * es, 0, (r->n - r->count) * es);
+    }
 }
 
 static sx_err step(run *r, const ins *in, size_t k, sx_error *er)

@@ -1,12 +1,10 @@
-/* sort.c: pixels in order of a value (radix sort, 11 bits at a time, stable), and sums in that order. */
+/* sort.c: pixels in order of a value (radix sort, stable), and sums in that order. */
 #include <string.h>
 
 #include "field/field.h"
 
-#define BITS 11U
-#define BUCKETS (1U << BITS)
-#define MASK (BUCKETS - 1)
-#define DIGITS 3U                 /* of 32 bits */
+#define MOST_COUNTS (3U << 11)    /* three digits of 11 bits; for few numbers four of 8, whose counts are soon cleared */
+#define FEW 4096
 #define SHORT 24                  /* runs up to this are sorted by insertion */
 
 typedef struct pair {
@@ -35,18 +33,19 @@ static uint64_t key64(double v)
 /* Stable, by key, in a or b: where it says. Digits that all keys share are skipped. */
 static pair *sort_pairs(pair *a, pair *b, size_t n, size_t *count)
 {
-    memset(count, 0, DIGITS * BUCKETS * sizeof *count);
+    const unsigned bits = n < FEW ? 8 : 11, digits = (31 + bits) / bits, buckets = 1U << bits, mask = buckets - 1;
+    memset(count, 0, digits * buckets * sizeof *count);
     for (size_t i = 0; i < n; i++)
-        for (unsigned d = 0; d < DIGITS; d++) count[d * BUCKETS + (a[i].key >> (d * BITS) & MASK)]++;
-    for (unsigned d = 0; d < DIGITS && n; d++) {
-        size_t *at = count + d * BUCKETS, sum = 0;
-        if (at[a[0].key >> (d * BITS) & MASK] == n) continue;
-        for (size_t k = 0; k < BUCKETS; k++) {
+        for (unsigned d = 0; d < digits; d++) count[d * buckets + (a[i].key >> d * bits & mask)]++;
+    for (unsigned d = 0; d < digits && n; d++) {
+        size_t *at = count + d * buckets, sum = 0;
+        if (at[a[0].key >> d * bits & mask] == n) continue;
+        for (size_t k = 0; k < buckets; k++) {
             const size_t c = at[k];
             at[k] = sum;
             sum += c;
         }
-        for (size_t i = 0; i < n; i++) b[at[a[i].key >> (d * BITS) & MASK]++] = a[i];
+        for (size_t i = 0; i < n; i++) b[at[a[i].key >> d * bits & mask]++] = a[i];
         pair *t = a;
         a = b;
         b = t;
@@ -104,7 +103,7 @@ static const pair *sort_doubles(sx_field_work *w, const double *v, const double 
 
 static sx_err room(sx_field_work *w, size_t n, sx_error *er)
 {
-    if (!w->count && !(w->count = sx_malloc(DIGITS * BUCKETS * sizeof *w->count))) return sx_nomem(er);
+    if (!w->count && !(w->count = sx_malloc(MOST_COUNTS * sizeof *w->count))) return sx_nomem(er);
     if (w->room >= n && w->order) return SX_EOK;
     for (int i = 0; i < 2; i++) sx_free(w->pair[i]);
     sx_free(w->order);

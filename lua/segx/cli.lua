@@ -195,7 +195,12 @@ local function describe_loss(def)
     lines[#lines + 1] = ("  %s%s   %s"):format(p,
       default ~= nil and " = " .. format.lua(default) or "", def.help[p] or "")
   end
-  lines[#lines + 1] = "  and: " .. table.concat(def.accepts, ", ", #def.params + 1)
+  local others = {}
+  for i = #def.params + 1, #def.accepts do
+    local own = def.usual[def.accepts[i]]
+    others[#others + 1] = def.accepts[i] .. (own ~= nil and " = " .. format.lua(own) or "")
+  end
+  lines[#lines + 1] = "  and: " .. table.concat(others, ", ")
   return table.concat(lines, "\n")
 end
 
@@ -228,7 +233,8 @@ end
 function topics.options()
   return [[
 weight              class weights: list, {name = value, default = value}, segx.weights, an axis
-unit                sums over "dataset" (default), "image", {batch = B}; then the mean over units
+unit                sums over "dataset" (default), "image" (default of losses that sort or measure
+                    distances), {batch = B}; then the mean over units
 classes             names of the classes that count
 include_background  false leaves out the first class
 reduction           pixel losses: mean (default) sum weighted_mean mean_all mean_elements

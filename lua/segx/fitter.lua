@@ -164,7 +164,10 @@ end
 
 -- Largest derivative relative to the loss, at the end of the last stage, and before.
 local tolerance = {single = 1e-6, double = 1e-9}
-local function tolerance_of(stage, stages, precision)
+-- With a kink wherever two pixels change places the slope cannot be made as small. (Measured: the same mIoU to 1e-4 in half the time.)
+local SORTED = 1e-5
+local function tolerance_of(stage, stages, precision, sorted)
+  if sorted then return stage == stages and SORTED or 10 * SORTED end
   if stage == stages then return tolerance[precision] end
   return math.min(10.0 ^ (-7 + stages - stage), 1e-4)
 end
@@ -182,7 +185,7 @@ local function stages_of(self, loss, f)
       end
       error(traced, 0)
     end
-    stages[s] = {value = traced.value, dump = sample, tolerance = tolerance_of(s, #samples, self.run.precision)}
+    stages[s] = {value = traced.value, dump = sample, tolerance = tolerance_of(s, #samples, self.run.precision, traced.sorted)}
   end
   return stages
 end

@@ -400,7 +400,7 @@ local function term_text(node)
   local name = node.def.builtin and "L." .. node.def.name or node.def.name
   local shown = {}
   for k, v in pairs(node.given) do
-    if v ~= node.def.defaults[k] then shown[k] = v end
+    if v ~= node.def.defaults[k] and v ~= node.def.usual[k] then shown[k] = v end
   end
   return name .. format.lua(shown, value_text)
 end
@@ -515,14 +515,14 @@ local function combine(parts, key)
   return total
 end
 
---- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts}; parts is a
+--- All tensors of the loss over a dump: {value, per_class, share, images, empty, parts, sorted (does a part sort pixels?)}; parts is a
 --- list of the same per term, with factor, label and text. unit: overrides the unit of every term,
 --- or nil. Refused values of sweep axes are an error, or, with `sweeping`, the list `refused` (see
 --- refusal.lua); the tensors mean nothing there.
 function Loss:trace(d, unit, sweeping)
   if not tensor.is_dump(d) then errors.misuse("loss: expected a dump (segx.open)") end
   if unit then check_unit("loss", unit) end
-  local parts, refused, terms = {}, {}, flatten(self, {factor = 1, masks = {}}, {})
+  local parts, refused, terms, sorted = {}, {}, flatten(self, {factor = 1, masks = {}}, {}), nil
   for _, part in ipairs(terms) do
     table.move(part.term.refused, 1, #part.term.refused, #refused + 1, refused)
   end
@@ -534,8 +534,9 @@ function Loss:trace(d, unit, sweeping)
     p.factor, p.text = part.factor, term_text(part.term)
     p.label = part.label or part.term.def.name
     parts[i] = p
+    sorted = sorted or p.sorted
   end
-  local all = {parts = parts, refused = refused}
+  local all = {parts = parts, refused = refused, sorted = sorted}
   for _, key in ipairs {"value", "per_class", "share", "images"} do
     all[key] = combine(parts, key)
   end

@@ -136,6 +136,7 @@ local function in_order(which)
     if current and current.micro then
       errors.misuse(which .. ': average = "micro" has no meaning where pixels are sorted by class')
     end
+    if current then current.sorted = true end
     local unit, mask = scope or current and current.unit or "image", current and current.mask
     if mask then mask = core.where(mask, core.fields(current.dump).valid, 0) end
     return core[which](t, v or 1, mask, unit == "image" and 1 or unit == "dataset" and 0 or unit.batch)

@@ -15,6 +15,7 @@ and last the mean over units. The result is a table of tensors without a pixel a
   images      {image}   value of each unit (unit = "image" and batches only), 0 where it has none
   empty       {}        1 when nothing at all was counted (the value is 0 then)
   pixels      {image, pixel}   pixel losses: what is summed, weights included
+  sorted      true where the function sorts pixels: the loss has a kink wherever two change places
 per_class, share and pixels are nil where the loss has no such split.
 ]]
 local core = require "segx.core"
@@ -100,8 +101,10 @@ end
 -- Runs the loss function with sum("pixel") meaning the pixels of the unit.
 local function run(t, micro)
   local used = {}
-  local _ <close> = tensor.trace {dump = t.dump, unit = t.unit, mask = t.mask, micro = micro}
+  local context = {dump = t.dump, unit = t.unit, mask = t.mask, micro = micro}
+  local _ <close> = tensor.trace(context)
   local ok, out, finish = pcall(t.def.fn, make_x(t, used), make_q(t))
+  t.sorted = context.sorted
   if not ok then explain(out) end
   if type(out) == "number" then out = core.dense {out} end
   if not tensor.is(out) then
@@ -146,7 +149,7 @@ local function collect(t, parts)
     empty = nothing_counted(t, parts.has)}
   if parts.per_class then r.per_class = over_units(t, parts.per_class, parts.class_has, nan) end
   if parts.share then r.share = over_units(t, parts.share, parts.has, 0) end
-  r.pixels = parts.pixels
+  r.pixels, r.sorted = parts.pixels, t.sorted
   if t.unit ~= "dataset" then r.images = core.where(parts.has, parts.value, 0) end
   return r
 end
