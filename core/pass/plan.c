@@ -114,10 +114,11 @@ static bool args_ready(const sx_plan *p, sx_id id, const uint8_t *ready)
 }
 
 typedef struct work {
-    uint8_t *ready, *seen;
+    uint8_t *ready, *seen, *below;
     sx_id *list;
     size_t n_ids;
-    uint8_t *first;              /* while this is given: only pixel sums that it marks */
+    const sx_id *map;            /* maps that wait for sums, too, */
+    size_t n_map;                /*   so many */
 } work;
 
 /* One round of each kind of step; *n is the number of nodes that became ready. */
@@ -151,19 +152,37 @@ static sx_err images(sx_plan *p, work *w, size_t *k, sx_error *er)
     return *k ? add_step(p, STEP_IMAGES, w->list, *k, 0, er) : SX_EOK;
 }
 
-/* The pixel sums that can be taken now; maps: in the walk that makes these outputs, n_map of them. */
+static void mark_below(const sx_plan *p, sx_id id, uint8_t *marks)
+{
+    if (marks[id]) return;
+    marks[id] = 1;
+    for (int i = 0; i < node(p, id)->n_arg; i++)
+        if (sx_plan_alive(p, id, i)) mark_below(p, node(p, id)->arg[i], marks);
+}
+
+/* The pixel sums that can be taken now; maps: in the walk that makes these outputs, n_map of them. While others wait for sums, only
+ * what they wait for is taken: the rest shares the work of a later walk. (The value of a loss that sorts with its gradient.) */
 static sx_err pass(sx_plan *p, work *w, const sx_id *maps, size_t n_map, size_t *k, sx_error *er)
 {
-    *k = 0;
+    size_t waiting = w->n_map, all = 0;
     memset(w->seen, 0, w->n_ids);
+    memset(w->below, 0, w->n_ids);
+    for (size_t i = 0; i < w->n_map; i++) mark_below(p, w->map[i], w->below);
     for (size_t i = 0; i < p->n_list; i++) {
         const sx_id id = p->list[i];
         const sx_node *n = node(p, id);
         sx_class cl = sx_op_class((sx_op)n->op);
         if (w->ready[id] || (cl != SX_CL_PSUM && cl != SX_CL_BYSUM)) continue;
-        if (w->first && !w->first[id]) continue;
-        if (pixels_ready(p, n->arg[0], w->ready, w->seen)) w->list[(*k)++] = id;
+        if (pixels_ready(p, n->arg[0], w->ready, w->seen)) {
+            w->list[all++] = id;
+        } else {
+            waiting++;
+            mark_below(p, n->arg[0], w->below);
+        }
     }
+    *k = 0;
+    for (size_t i = 0; i < all; i++)
+        if (!waiting || w->below[w->list[i]]) w->list[(*k)++] = w->list[i];
     for (size_t i = 0; i < *k; i++) {
         w->ready[w->list[i]] = 1;
         p->sum[p->info.n_sums] = w->list[i];
@@ -186,22 +205,14 @@ static sx_err rounds(sx_plan *p, work *w, sx_error *er)
     return SX_EOK;
 }
 
-static void mark_below(const sx_plan *p, sx_id id, uint8_t *marks)
-{
-    if (marks[id]) return;
-    marks[id] = 1;
-    for (int i = 0; i < node(p, id)->n_arg; i++)
-        if (sx_plan_alive(p, id, i)) mark_below(p, node(p, id)->arg[i], marks);
-}
-
 /* Maps of each image: first what they read, then the walk that makes them, which takes what sums it can. */
 static sx_err map_each(sx_plan *p, work *w, const sx_id *maps, size_t n_map, sx_error *er)
 {
     size_t k;
-    for (size_t i = 0; i < n_map; i++) mark_below(p, maps[i], w->first);
+    w->map = maps;
+    w->n_map = n_map;
     sx_err e = rounds(p, w, er);
-    sx_free(w->first);
-    w->first = NULL;
+    w->n_map = 0;
     return e ? e : pass(p, w, maps, n_map, &k, er);
 }
 
@@ -249,15 +260,15 @@ static sx_err order(sx_plan *p, sx_error *er)
     size_t maps = 0;
     w.ready = sx_calloc(w.n_ids, 1);
     w.seen = sx_calloc(w.n_ids, 1);
+    w.below = sx_calloc(w.n_ids, 1);
     w.list = sx_calloc(w.n_ids + p->n_out, sizeof *w.list);
     p->list = sx_calloc(w.n_ids, sizeof *p->list);
-    w.first = sx_calloc(w.n_ids, 1);
     map = sx_calloc(p->n_out + 1, sizeof *map);
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
     p->origin = sx_calloc(w.n_ids, sizeof *p->origin);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.list || !p->list || !w.first || !map || !p->sum || !p->origin || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.below || !w.list || !p->list || !map || !p->sum || !p->origin || !p->sum_pass || !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
@@ -266,8 +277,6 @@ static sx_err order(sx_plan *p, sx_error *er)
     for (size_t i = 0; i < p->n_out; i++)
         if (pixel(p, p->out[i])) map[maps++] = p->out[i];
     if (maps && p->map_image == SX_EACH_IMAGE && (e = map_each(p, &w, map, maps, er))) goto done;
-    sx_free(w.first);
-    w.first = NULL;
     if ((e = rounds(p, &w, er))) goto done;
     for (size_t i = 0; i < p->n_out; i++) {
         sx_id id = p->out[i];
@@ -285,9 +294,9 @@ static sx_err order(sx_plan *p, sx_error *er)
     if (!e) e = cut_tail(p, er);
 done:
     sx_free(map);
-    sx_free(w.first);
     sx_free(w.ready);
     sx_free(w.seen);
+    sx_free(w.below);
     sx_free(w.list);
     return e;
 }
