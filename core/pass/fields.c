@@ -9,6 +9,8 @@
 #include "pass/run_impl.h"
 
 #define SPAN_BYTES ((size_t)128 << 20)   /* of maps and results, unless one batch needs more */
+#define IMAGE_BYTES ((size_t)1 << 30)    /* that one image may always have */
+#define SORT_BYTES 20                    /* of sx_order, per pixel */
 
 typedef struct op {
     sx_id id;
@@ -155,12 +157,11 @@ static sx_err places(const sx_fields *f, const sx_id *id, size_t n, void ***out,
     return SX_EOK;
 }
 
-static sx_err no_room(const sx_fields *f, size_t images, sx_error *er)
+static sx_err no_room(const sx_fields *f, size_t images, size_t bytes, sx_error *er)
 {
     const double mib = 1.0 / (1 << 20);
-    const size_t mem = sx_run_mem(f->outer->r);
     sx_fail(er, SX_EMEMORY, "sorting, or distances, of %zu image%s at once need%s %.3g MiB, more than the memory that may be used (%.3g MiB)",
-            images, images == 1 ? "" : "s", images == 1 ? "s" : "", (double)images * (double)f->image_bytes * mib, (double)mem * mib);
+            images, images == 1 ? "" : "s", images == 1 ? "s" : "", (double)bytes * mib, (double)sx_run_mem(f->outer->r) * mib);
     sx_hint(er, "%s, or allow more with --mem", f->unit > 1 ? "take unit = \"image\", or a smaller batch" : "fewer settings in one sweep");
     return SX_EMEMORY;
 }
@@ -180,12 +181,14 @@ static sx_err take_room(sx_fields *f, size_t images, sx_error *er)
     size_t want = (images + f->unit - 1) / f->unit * f->unit, fit = budget / f->image_bytes / f->unit * f->unit;
     f->most = want < fit ? want : fit;
     if (f->most < f->unit) f->most = f->unit;
-    if (f->most > 1 && f->most > mem / f->image_bytes) return no_room(f, f->most, er);
+    const size_t per_worker = f->unit > 1 ? f->unit * max_px * (4 * f->outer->r->k->size + SORT_BYTES) : 0;
+    const size_t bytes = f->most * f->image_bytes + threads * per_worker;
+    if (bytes > mem && (f->most > 1 || bytes > IMAGE_BYTES)) return no_room(f, f->most, bytes, er);
     f->room = f->most;
     /* fresh pages cost as much as sorting: the pool's buffer, unless maps are there */
     f->own_buffer = f->outer->n_map_id > 0;
     f->buffer = f->own_buffer ? sx_malloc_aligned(f->room * f->image_bytes) : sx_pool_buffer(f->outer->r->o.pool, f->room * f->image_bytes);
-    if (!f->buffer) return no_room(f, f->room, er);
+    if (!f->buffer) return no_room(f, f->room, bytes, er);
     sx_err e = pointers(f, f->outer, &f->outer->made, er);
     for (size_t l = 0; !e && l < f->n_level; l++) {
         sx_walk *w = &f->level[l].walk;

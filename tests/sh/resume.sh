@@ -39,7 +39,7 @@ local progress = what and what ~= "kill" and function(_, _, done)
   end
 end or nil
 if what == "kill" then core._kill(tonumber(arg[6])) end
-local r = segx.sweep {dump = d, loss = loss, control = L.ce {} + L.dice {}, threads = 1, mem = 1 << 19,
+local r = segx.sweep {dump = d, loss = loss, control = L.ce {} + L.dice {}, threads = 1, mem = 1 << 20,
   want = {"value", "per_class", "grad.energy"}, out = arg[2], progress = progress}:run()
 print(r.stats.passes, r.stats.cells_new, r.stats.images_new, r.stats.images_found)
 LUA
