@@ -11,6 +11,7 @@
 #define F_LOG(x) FN(log)(x)
 #define F_LOG1P(x) FN(log1p)(x)
 #define F_LOG1P_POS(x) FN2(log1p, _pos)(x)
+#define F_OVER(a, b) ((a) / (b))       /* b: at least 1 */
 #define F_TANH(x) FN(tanh)(x)
 #define F_SIGMOID(x) FN(sigmoid)(x)
 #define F_SOFTPLUS(x) FN(softplus)(x)

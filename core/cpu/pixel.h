@@ -24,13 +24,13 @@ SX_M void NAME(px_target)(T m, T x, T S, T *d, T *z, T *e, T *f)
 }
 
 SX_M T NAME(px_ce)(T d, T z) { return (d > C(0) ? d : C(0)) + F_LOG1P_POS(z); }
-SX_M T NAME(px_u)(T d, T z, T S) { return (d > C(0) ? S : z) / (C(1) + z); }
-SX_M T NAME(px_pt)(T z, T e) { return e / (C(1) + z); }
+SX_M T NAME(px_u)(T d, T z, T S) { return F_OVER(d > C(0) ? S : z, C(1) + z); }
+SX_M T NAME(px_pt)(T z, T e) { return F_OVER(e, C(1) + z); }
 
 /* log u: from p_t where u is the larger, else d + log S - log(1 + r). */
 SX_M T NAME(px_logu)(T d, T z, T S, T e)
 {
-    const T p = e / (C(1) + z);
+    const T p = F_OVER(e, C(1) + z);
     const T far = F_LOG1P(-(p < C(0.5) ? p : C(0.5)));
     const T near = (d < C(0) ? d : C(0)) + F_LOG(S) - F_LOG1P_POS(z);
     return p < C(0.5) ? far : near;

@@ -219,7 +219,7 @@ typedef struct sx_tiles {
 
 SX_DEVICE int sx_label_of(const sx_chunk *k, int tile, int i) { return SX_GET(k->table + SX_GET(k->head + 2 * tile) + i); }
 
-/* Labels of the thread's pixels, C where they do not count; s_loc and s_tiles: what sums by label will read. */
+/* Labels of the thread's pixels, C where they do not count; s_loc and s_tiles: what sums by label will read, if there are such. */
 SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc, sx_tiles *s_tiles)
 {
     const int px = tid * SX_V, at = sx_place(tid);
@@ -227,7 +227,7 @@ SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_lo
     SX_ALIGNED(s_loc + at, SX_V);
 #if defined(__CUDACC_RTC__) && SX_V == 4
     const unsigned four = SX_GET((const unsigned *)(k->loc + px));
-    *(unsigned *)(s_loc + at) = four;
+    if (SX_LISTS) *(unsigned *)(s_loc + at) = four;
     SX_EACH(v) y[v] = (int)(four >> 8 * v & 255u);
 #else
     SX_EACH(v) y[v] = s_loc[at + v] = SX_GET(k->loc + px + v);
@@ -235,7 +235,7 @@ SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_lo
 #if !SX_BYTE_LABELS
     SX_EACH(v) y[v] = sx_label_of(k, px / SX_CUDA_TILE, y[v]);
 #endif
-    if (tid < SX_TILES * SX_LABELS) {
+    if (SX_LISTS && tid < SX_TILES * SX_LABELS) {
         const int t = tid / SX_LABELS, i = tid % SX_LABELS, n = (int)SX_GET(k->head + 2 * t + 1);
         s_tiles->label[tid] = i < n ? sx_label_of(k, t, i) : -1;
         if (i == 0) s_tiles->n[t] = n;
@@ -289,6 +289,15 @@ SX_DEVICE void sx_put_brief(float *row, int tid, const float *x, const int *y)
 }
 
 /* The same of probabilities, from their logits (sx_p): `by` is 0 where they do not count, and no logit is NaN or +inf. */
+/* By label, where there are few: SX_CLASSES rows, a thread's sum of each label. */
+SX_DEVICE void sx_put_few(float *rows, int tid, const float *x, const int *y)
+{
+    SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) {
+        float w[SX_V];
+        SX_EACH(v) w[v] = y[v] == c ? x[v] : 0.0f;
+        rows[c * SX_ROW_BRIEF + tid] = (w[0] + w[1]) + (w[2] + w[3]);
+    }
+}
 SX_DEVICE void sx_put_brief_p(float *row, int tid, const float *x, const float *ref, const float *by)
 {
     float sum = 0.0f;
@@ -451,11 +460,16 @@ SX_DEVICE void sx_fast_target(float m, float x, float S, float *d, float *z, flo
 {
     const float t = fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF));     /* -d, base 2 */
     const int pos = t < 0.0f;
+#if SX_CLASSES == 2
+    const float ex = sx_ex2(pos ? t : -t), zz = ex;               /* S is 1, or 0 where ex is */
+    (void)S;
+#else
     const float ex = sx_ex2(pos ? t : -t), zz = pos ? (S - 1.0f) + ex : S * ex;
+#endif
     *d = -0x1.62e43p-1f * t;
     *z = zz;
     *e = pos ? ex : 1.0f;
-    *f = (pos ? 1.0f : ex) / (1.0f + zz);
+    *f = F_OVER(pos ? 1.0f : ex, 1.0f + zz);
 }
 
 /* Probabilities are exp2(x log2(e) - m) by: counted from b, or from the label where that is so far above all others that it
@@ -464,7 +478,7 @@ SX_DEVICE float sx_fast_p(int counts, float m, float x, float d, float z, float 
 {
     const int far = d < -80.0f;
     *ref = (far ? x : m) * SX_M_LOG2EF;
-    return !counts ? 0.0f : far ? 1.0f / (1.0f + z) : f;
+    return !counts ? 0.0f : far ? sx_rcp(1.0f + z) : f;
 }
 
 SX_DEVICE float sx_p(float x, int c, int y, float ref, float by, float own)
@@ -613,8 +627,9 @@ SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, sx_u64 first
 }
 
 #if SX_FAST
-/* The same of rows that hold one number per thread: mode fast has an order of its own. */
-SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, sx_u64 first, int rows, const sx_chunk *k, sx_u64 rec)
+/* The same of rows that hold one number per thread: mode fast has an order of its own. `each` rows belong to a place of the list. */
+SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, const sx_u64 *s_dst, sx_u64 first, int each, int rows, const sx_chunk *k,
+                            sx_u64 rec)
 {
     SX_PHASE
         for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
@@ -624,7 +639,8 @@ SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, sx_u64 first, int r
     SX_END
     SX_PHASE
         SX_ROLLED for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
-            k->part[item % SX_TILES * rec + first + (sx_u64)(item / SX_TILES)] = sx_fold(s_lane + item * SX_LANE_ROW);
+            k->part[item % SX_TILES * rec + sx_number(s_dst, first, item / SX_TILES / each) + (sx_u64)(item / SX_TILES % each)] =
+                sx_fold(s_lane + item * SX_LANE_ROW);
     SX_END
 }
 #endif

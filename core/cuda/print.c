@@ -76,6 +76,10 @@ static void close_loops(sx_em *m, int n)
 
 /* -- Sums and maps of a sink ------------------------------------------------------------------------------- */
 
+/* In mode fast a thread adds its pixels first; by label where there are few. (SX_LABELS of kernel.h: there is room for so many.) */
+enum { FEW_LABELS = 4 };
+static bool adds_first(const sx_em *m, bool by) { return m->s->fast && (!by || m->s->info->classes <= FEW_LABELS); }
+
 /* first: the record's number that row 0 goes to, or NULL: s_dst has it. */
 static void say_sum(sx_em *m, bool by, const char *first, const char *step, const char *rows)
 {
@@ -100,8 +104,17 @@ static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 {
     const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
     sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
-    sx_say(m, "sx_put(s_v + (%s) * SX_ROW, tid, %s, L(y));", row, sx_em_var(m, a, "").s);
+    const bool brief = adds_first(m, by);
+    sx_say(m, "sx_put%s(s_v + (%s) * %s, tid, %s, L(y));", !brief ? "" : by ? "_few" : "_brief", row,
+           !brief ? "SX_ROW" : by ? "(SX_CLASSES * SX_ROW_BRIEF)" : "SX_ROW_BRIEF", sx_em_var(m, a, "").s);
     sx_say(m, "if (tid == 0) s_dst[%s] = D%zu + (sx_u64)(%s)%s;", row, sum, c.s, by ? " * SX_CLASSES" : "");
+}
+
+static void say_row_sum(sx_em *m, bool by, const char *rows)
+{
+    const char *each = by ? "SX_CLASSES" : "1";
+    if (!adds_first(m, by)) say_sum(m, by, NULL, "1", rows);
+    else sx_say(m, "sx_sum_brief(s_v, s_lane, s_dst, 0, %s, (%s) * %s, &k, args.rec);", each, rows, each);
 }
 
 /* Sums of rows: as many rows at once as fit, over the values of the innermost axis. */
@@ -115,7 +128,7 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
             sx_say(m, "SX_PHASE");
             for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "%zu", i).s);
             sx_say(m, "SX_END");
-            say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
+            say_row_sum(m, by, sx_named(m, "%zu", q).s);
             continue;
         }
         const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
@@ -133,7 +146,7 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
         for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "j * %zu + %zu", q, i).s);
         sx_say(m, "}");
         sx_say(m, "SX_END");
-        say_sum(m, by, NULL, "1", sx_named(m, "(%s - b < %zu ? %s - b : %zu) * %zu", end, at_once, end, at_once, q).s);
+        say_row_sum(m, by, sx_named(m, "(%s - b < %zu ? %s - b : %zu) * %zu", end, at_once, end, at_once, q).s);
         sx_say(m, "}");
         close_loops(m, m->n_nest - 1);
     }
@@ -179,7 +192,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         sx_say(m, "}");
         sx_say(m, "SX_END");
         sx_name first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
-        if (brief) sx_say(m, "sx_sum_brief(s_v, s_lane, %s, %zu, &k, args.rec);", first.s, n);
+        if (brief) sx_say(m, "sx_sum_brief(s_v, s_lane, 0, %s, 1, %zu, &k, args.rec);", first.s, n);
         else say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         sx_say(m, "}");
     }
@@ -242,6 +255,16 @@ static void say_ops(sx_em *m)
     sx_append(m, "\n", 1);
 }
 
+/* Does a sum by label read lists of labels? */
+static bool has_lists(const sx_em *m)
+{
+    for (size_t i = 0; i < m->s->n_sum; i++) {
+        const sx_node *n = sx_em_node(m, m->s->sum[i]);
+        if (n->op == SX_OP_bysum && !sx_emit_counts(m->g, m->s->sum[i]) && (sx_em_plane(m, n->arg[0]) || !adds_first(m, true))) return true;
+    }
+    return false;
+}
+
 static void say_par(sx_em *m)
 {
     const sx_emitted *e = m->e;
@@ -284,6 +307,7 @@ static void say_head(sx_em *m)
     sx_say(m, "#define SX_PROBABILITIES %d", s->info->activation == SX_PROBS);
     sx_say(m, "#define SX_CLASSES %zu", s->info->classes);
     sx_say(m, "#define SX_ROWS %d", s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
+    sx_say(m, "#define SX_LISTS %d", has_lists(m));
     sx_say(m, "#define SX_FIELDS %zu", m->e->n_field);
     sx_say(m, "#define SX_PAR %zu", m->e->n_par);
     sx_say(m, "#ifndef SX_CUDA_BLOCKS\n#define SX_CUDA_BLOCKS %d\n#endif", first_blocks(m));

@@ -106,7 +106,7 @@ static void check_order(sx_field_work *w, const void *v, const void *valid, size
     same_order(w, count, v, valid, n, dbl);
 }
 
-enum values { TIES, REAL, SPECIAL, LOW_BITS, MIDDLE_BITS, EXPONENTS, ANY_BITS, ONE_VALUE, KINDS };
+enum values { TIES, REAL, SPECIAL, LOW_BITS, MIDDLE_BITS, EXPONENTS, ANY_BITS, RUNS, ONE_VALUE, KINDS };
 
 /* n numbers of a kind. */
 static void *values(size_t n, bool dbl, enum values kind)
@@ -130,6 +130,7 @@ static void *values(size_t n, bool dbl, enum values kind)
         case MIDDLE_BITS: put_bits(p, i, dbl, one + ((uint64_t)pick(2048) << (dbl ? 22 : 11))); break;
         case EXPONENTS: put(p, i, dbl, ldexp(pick(3) ? 1 : -1, (int)pick(250) - 125)); break;
         case ANY_BITS: put_bits(p, i, dbl, rng()); break;
+        case RUNS: put_bits(p, i, dbl, one + ((uint64_t)pick(n / 20 + 1) << (dbl ? 32 : 11)) + pick(3)); break;   /* short, with ties */
         default: put(p, i, dbl, constant);
         }
     }

@@ -138,7 +138,11 @@ end
 
 for _, kind in ipairs {{"float32", {}}, {"float16", {type = "float16"}}, {"NaN", {change = in_ignored(0 / 0)}},
                        {"float16, inf", {type = "float16", change = in_ignored(1 / 0)}}, {"-inf", {change = in_ignored(-1 / 0)}},
-                       {"float64, 1e300", {type = "float64", change = in_ignored(1e300)}}} do
+                       {"float64, 1e300", {type = "float64", change = in_ignored(1e300)}},
+                       {"two classes", {classes = 2, type = "float16", seed = 3}}, {"two classes, NaN", {classes = 2, change = in_ignored(0 / 0)}},
+                       {"two classes, one cannot be", {classes = 2, change = function(v, at, c) return at % 5 == 0 and c == 1 and -1 / 0 or v end}},
+                       {"one channel", {classes = 2, channels = 1, open = {activation = "logits"}}},
+                       {"four classes, 90 x 70", {n = 2, classes = 4, h = 90, w = 70, type = "float16", change = in_ignored(1 / 0)}}} do
   test("fast mode: near, " .. kind[1]) (function()
     local o = {}
     for k, v in pairs(small) do o[k] = v end
@@ -151,6 +155,19 @@ for _, kind in ipairs {{"float32", {}}, {"float16", {type = "float16"}}, {"NaN",
     end
   end)
 end
+
+test "fast mode: the bits of a setting alone are those in a sweep" (function()
+  for _, classes in ipairs {2, 4, 5} do
+    local d <close> = dump {n = 3, classes = classes, h = 19, w = 23}
+    local gammas = {0, 0.25, 0.5, 1, 1.5, 2, 2.7, 9}
+    local s = segx.sweep {dump = d, device = "cuda", mode = "fast", intervals = false,
+      loss = L.focal {gamma = A.grid("gamma", gammas)} + L.dice {}, want = {"value", "per_class"}}
+    for row in s:run():rows() do
+      local alone = (L.focal {gamma = row.gamma} + L.dice {}):eval(d, {device = "cuda", mode = "fast"})
+      eq(("%a"):format(row.value), ("%a"):format(alone.value))
+    end
+  end
+end)
 
 test "the time of kernels is counted" (function()
   local d <close> = dump(small)
