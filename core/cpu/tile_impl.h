@@ -44,8 +44,7 @@ typedef struct ins {
      * scale, shift */
     sx_id arg[INS_ARGS];
     bool masked;               /* INS_SOFT_MAP */
-    size_t stat, stat2;        /* sums: offset of the first combination in the cell, SIZE_MAX: none; maps: number of the map; field operators: number of
-                                * the operator */
+    size_t stat, stat2;        /* sums: offset of the first combination in the cell, SIZE_MAX: none; maps, field operators: its number */
     const size_t *proj[INS_ARGS + 1];   /* per argument and (OWN) result: offset of combination k, or NULL */
     /* resolved once, since rows are short: places and steps in bytes */
     size_t off[INS_ARGS + 1], step[3];  /* step: from class to class */

@@ -92,15 +92,16 @@ local central = {{-2, 1}, {-1, -8}, {1, 8}, {2, -1}}
 local right = {{0, -25}, {1, 48}, {2, -36}, {3, 16}, {4, -3}}
 local left = {{0, 25}, {-1, -48}, {-2, 36}, {-3, -16}, {-4, 3}}
 
--- At logit k: a number per configuration.
-local function slope(d, value, k, stencil)
+-- At logit k: a number per configuration. step: h.
+local function slope(d, value, k, stencil, step)
+  step = step or h
   local before, sum = core.poke(d, k, 0.0), {}
   for _, point in ipairs(stencil) do
-    core.poke(d, k, before + point[1] * h)
+    core.poke(d, k, before + point[1] * step)
     for s, v in ipairs(evaluate(d, value)) do sum[s] = (sum[s] or 0.0) + point[2] * v end
   end
   core.poke(d, k, before)
-  for s = 1, #sum do sum[s] = sum[s] / (12 * h) end
+  for s = 1, #sum do sum[s] = sum[s] / (12 * step) end
   return sum
 end
 
@@ -110,11 +111,17 @@ local function largest(list)
   return m
 end
 
--- Does the gradient lie between the slopes to the left and to the right? They differ at kinks (|x|, ties in an order) and jumps (a
--- threshold) alone, so that a wrong gradient of a smooth loss does not.
+-- Does the gradient lie between the slopes to the left and to the right, or does the loss jump there, so that these grow as steps
+-- shrink? Both happen at kinks (|x|, ties in an order) and jumps (a threshold) alone: not to a wrong gradient of a smooth loss.
 local function at_kink(d, value, f, enough)
-  local a, b = slope(d, value, f.logit, left)[f.configuration], slope(d, value, f.logit, right)[f.configuration]
-  return f.gradient >= math.min(a, b) - enough and f.gradient <= math.max(a, b) + enough
+  local low, high = math.huge, -math.huge
+  for _, side in ipairs {left, right} do
+    local s = slope(d, value, f.logit, side)[f.configuration]
+    local near = slope(d, value, f.logit, side, h / 64)[f.configuration]
+    if math.abs(near) > 8 * math.abs(s) + 64 * enough then return true end
+    low, high = math.min(low, s), math.max(high, s)
+  end
+  return f.gradient >= low - enough and f.gradient <= high + enough
 end
 
 -- Compares on one dump; updates r.
@@ -170,7 +177,7 @@ local Check = {__name = "segx.Check"}
 Check.__tostring = function(r)
   local what = ("gradient %s: max error %s of the largest gradient, at %d logits"):format(
     r.ok and "ok" or "WRONG", format.number(r.max_error), r.checked)
-  if r.kinks > 0 then what = what .. ("; %d at kinks, between the slopes"):format(r.kinks) end
+  if r.kinks > 0 then what = what .. ("; %d at kinks or jumps"):format(r.kinks) end
   if not r.finite then what = what .. "; not finite" end
   if not r.ignored_zero then what = what .. "; not 0 at ignored pixels" end
   local w = r.where
@@ -185,7 +192,7 @@ end
 --- name classes), seed, tolerance (1e-7 of the largest gradient,
 --- beyond what rounding of the loss hides). Returns {ok, max_error, where =
 --- {dump, image, class, pixel, gradient, difference}, finite, ignored_zero, checked, kinks}; prints.
---- kinks: logits at a kink or a jump of the loss (|x|, a threshold, ties where pixels are sorted); there the gradient is one of those
+--- kinks: logits at a kink or a jump of the loss (|x|, a threshold, ties where pixels are sorted); at a kink the gradient lies
 --- between the slopes to both sides.
 function losses.Loss:check(opts)
   opts = opts or {}

@@ -185,9 +185,16 @@ local weighted = L.define("weighted", {}, function(x)
   return (x.pt:sum_above(x.u) * x.ce + x.ce:sum_below(x.pt):square()) / 7
 end)
 
+-- One value per pixel in the order of every class, and values by class in the order of one.
+local crossed = L.define("crossed", {}, function(x)
+  return (x.logits:sum_above(x.u) + x.ce:sum_below(x.p:square())):sum("class") / 9
+end)
+
 test "gradient of what is summed in order" (function()
-  local r = weighted:check()
-  ok(r.ok, tostring(r))
+  for _, loss in ipairs {weighted, crossed, crossed {unit = {batch = 2}}} do
+    local r = loss:check()
+    ok(r.ok, tostring(r))
+  end
 end)
 
 -- The key has a sweep axis, and the sum one more.
