@@ -94,6 +94,25 @@ static const char *const *strings_field(lua_State *L, int idx, const char *name,
     return v;
 }
 
+/* The list of numbers `spacing`, whose scratch stays on the stack, or NULL. */
+static const double *spacing_field(lua_State *L, int idx, const char *where, size_t *n)
+{
+    *n = 0;
+    if (!sxl_field(L, idx, "spacing")) return NULL;
+    const int at = lua_gettop(L);
+    if (!lua_istable(L, at) || luaL_len(L, at) < 1 || luaL_len(L, at) > 3)
+        sxl_misuse(L, NULL, "%s: spacing: a list of one number for each spatial axis expected", where);
+    *n = (size_t)luaL_len(L, at);
+    double *v = sxl_push_scratch(L, 3, sizeof *v);
+    for (size_t i = 0; i < *n; i++) {
+        if (lua_geti(L, at, (lua_Integer)i + 1) != LUA_TNUMBER)
+            sxl_misuse(L, NULL, "%s: spacing: entry %zu is a %s, not a number", where, i + 1, luaL_typename(L, -1));
+        v[i] = lua_tonumber(L, -1);
+        lua_pop(L, 1);
+    }
+    return v;
+}
+
 /* Options of files and arrays, from the table at idx. What they point to stays on the stack. */
 static void read_options(lua_State *L, int idx, const char *where, sx_dump_opts *o)
 {
@@ -106,6 +125,7 @@ static void read_options(lua_State *L, int idx, const char *where, sx_dump_opts 
     if (nonfinite && strcmp(nonfinite, "skip") != 0 && strcmp(nonfinite, "error") != 0)
         sxl_misuse(L, NULL, "%s: nonfinite: \"skip\" or \"error\", not \"%s\"", where, nonfinite);
     o->skip_nonfinite = nonfinite && nonfinite[0] == 's';
+    o->spacing = spacing_field(L, idx, where, &o->n_spacing);
     if (!sxl_field(L, idx, "ignore_index")) return;
     int at = lua_gettop(L);
     bool list = lua_istable(L, at);
@@ -140,7 +160,7 @@ static sx_dtype dtype_field(lua_State *L, int idx, const char *name, const char 
 static int core_open(lua_State *L)
 {
     static const char *const known[] = {"logits",      "labels",       "layout",    "activation",
-                                        "class_names", "ignore_index", "nonfinite", NULL};
+                                        "class_names", "ignore_index", "nonfinite", "spacing", NULL};
     sx_dump_opts o = {0};
     sx_error er;
     lua_settop(L, 2);
@@ -254,7 +274,7 @@ static void add_fields(lua_State *L, int opts, sxl_dump *d, int anchor, const sx
 static int core_memory(lua_State *L)
 {
     static const char *const known[] = {"name",        "logits",       "labels",    "activation",
-                                        "class_names", "ignore_index", "nonfinite", "logits_type",
+                                        "class_names", "ignore_index", "nonfinite", "spacing", "logits_type",
                                         "labels_type", "fields",       NULL};
     sx_dump_opts o = {0};
     sx_error er;
@@ -427,6 +447,13 @@ static int dump_info(lua_State *L)
     }
     lua_setfield(L, -2, "ignore");
     set_bool(L, "ignore_guessed", i->ignore_guessed);
+    lua_createtable(L, (int)i->n_dims, 0);
+    for (size_t k = 0; k < i->n_dims; k++) {
+        lua_pushnumber(L, i->spacing[k]);
+        lua_rawseti(L, -2, (lua_Integer)k + 1);
+    }
+    lua_setfield(L, -2, "spacing");
+    set_bool(L, "spaced", i->spaced);
     push_sizes(L, i->dims, i->n_dims);
     lua_setfield(L, -2, "dims");
     set_bool(L, "same_shape", i->same_shape);
@@ -631,7 +658,7 @@ static int core_write_dump(lua_State *L)
 {
     static const char *const known[] = {"n",           "classes", "dims",        "logits_type",
                                         "labels_type", "gzip",    "class_names", "ignore_index",
-                                        "split",       NULL};
+                                        "split",       "spacing", NULL};
     sx_write_opts o = {0};
     sx_error er;
     size_t names, px = 1;
@@ -667,6 +694,10 @@ static int core_write_dump(lua_State *L)
         o.ignore = sxl_integer(L, -1, "write_dump: ignore_index", INT64_MIN, INT64_MAX);
     }
     o.split = string_field(L, 2, "split", "write_dump");
+    size_t spaced;
+    o.spacing = spacing_field(L, 2, "write_dump", &spaced);
+    if (o.spacing && spaced != o.n_dims)
+        sxl_misuse(L, NULL, "write_dump: spacing: %zu numbers for %zu axes", spaced, o.n_dims);
     writer *w = lua_newuserdatauv(L, sizeof *w, 0);
     *w = (writer){NULL, o.n, o.classes, px};
     luaL_setmetatable(L, WRITER);

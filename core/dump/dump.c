@@ -267,9 +267,30 @@ static sx_err note_ignored(sx_dump *d, sx_error *er)
     return SX_EOK;
 }
 
+static sx_err settle_spacing(sx_dump *d, const double *v, size_t n, sx_error *er)
+{
+    for (size_t i = 0; i < 3; i++)
+        d->info.spacing[i] = 1;
+    if (n == 0)
+        return SX_EOK;
+    bool good = n == d->info.n_dims;
+    for (size_t i = 0; i < n && good; i++)
+        good = v[i] > 0 && v[i] < 1e30;
+    if (!good) {
+        sx_fail(er, SX_EARG, "%s: spacing is not %zu positive numbers, one for each spatial axis", d->path, d->info.n_dims);
+        sx_hint(er, "the order is that of the file's axes, e.g. spacing = {5, 0.7, 0.7} for slices of 5 mm");
+        return SX_EARG;
+    }
+    memcpy(d->info.spacing, v, n * sizeof *v);
+    d->info.spaced = true;
+    return SX_EOK;
+}
+
 sx_err sx_dump_settle(sx_dump *d, const sx_dump_opts *o, const sx_stated *file, sx_error *er)
 {
     sx_err e = settle_names(d, o, file, er);
+    if (!e)
+        e = settle_spacing(d, o->n_spacing ? o->spacing : file->spacing, o->n_spacing ? o->n_spacing : file->n_spacing, er);
     if (e)
         return e;
     d->info.skip_nonfinite = o->skip_nonfinite;

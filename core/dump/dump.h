@@ -44,6 +44,8 @@ typedef struct sx_dump_opts {
     const int64_t *ignore;       /*   n_ignore values; has_ignore with n_ignore == 0: nothing is ignored */
     size_t n_ignore;
     bool skip_nonfinite;         /* mask pixels with NaN or +inf instead of refusing the file */
+    const double *spacing;       /* width of a pixel along each spatial axis: n_spacing of them; 0: as the file says, else 1 */
+    size_t n_spacing;
 } sx_dump_opts;
 
 sx_err sx_dump_open(const char *path, const sx_dump_opts *opts, sx_dump **out, sx_error *er);
@@ -72,6 +74,8 @@ typedef struct sx_dump_info {
     const int64_t *ignore;       /* values that mean "leave this pixel out" */
     size_t n_ignore;
     bool skip_nonfinite;         /* as opened: mask pixels whose logits are not finite */
+    double spacing[3];           /* width of a pixel along each spatial axis, for distances; */
+    bool spaced;                 /*   somebody has said it */
     bool ignore_guessed;         /* the file did not say; found by looking (decisions 5) */
     size_t n_dims;               /* spatial axes: 1, 2 or 3 */
     bool same_shape;             /* every image has the shape dims[0..n_dims-1] */
@@ -167,6 +171,7 @@ typedef struct sx_write_opts {
     const char *const *class_names;  /* classes of them or NULL */
     bool has_ignore;
     int64_t ignore;
+    const double *spacing;       /* attribute, n_dims numbers, or NULL */
     const char *split;           /* attribute, or NULL */
     const char *only;            /* NULL: a dump. Else the file gets one data set of this name and shape, no labels */
     const char *text;            /* only: attribute "source", what the numbers are, or NULL */

@@ -134,6 +134,8 @@ typedef struct sx_stated {
     bool has_ignore;
     const int64_t *ignore;
     size_t n_ignore;
+    const double *spacing;
+    size_t n_spacing;
 } sx_stated;
 sx_err sx_dump_settle(sx_dump *d, const sx_dump_opts *o, const sx_stated *file, sx_error *er);
 

@@ -40,6 +40,9 @@ sx_err sx_h5_strings(sx_dump *d, hid_t obj, const char *attr, sx_names *out, sx_
 sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const int64_t **v, size_t *n,
                   sx_error *er);
 
+/* Numbers of an attribute, one or several; n = 0 when absent or something else. */
+sx_err sx_h5_doubles(sx_dump *d, hid_t obj, const char *attr, const double **v, size_t *n, sx_error *er);
+
 /* "[8,19,512,512]" of the file's axes. */
 char *sx_set_shape(const sx_set *s, char *buf, size_t n);
 

@@ -291,8 +291,8 @@ done:
     return e;
 }
 
-sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const int64_t **v, size_t *n,
-                  sx_error *er)
+/* As `native` numbers, 8 bytes each. */
+static sx_err numbers(sx_dump *d, hid_t obj, const char *attr, hid_t native, bool *there, const void **v, size_t *n, sx_error *er)
 {
     *there = false;
     *v = NULL;
@@ -312,12 +312,12 @@ sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const in
     }
     if (cls != H5T_INTEGER && cls != H5T_FLOAT)
         goto done;
-    int64_t *to = sx_arena_alloc(d->arena, s.n * sizeof *to);
+    void *to = sx_arena_alloc(d->arena, s.n * sizeof(int64_t));
     if (!to) {
         e = sx_nomem(er);
         goto done;
     }
-    if (source_read(&s, H5T_NATIVE_INT64, to) < 0) {
+    if (source_read(&s, native, to) < 0) {
         e = sx_h5_fail(er, SX_EFILE, "%s: attribute %s cannot be read", d->path, attr);
         goto done;
     }
@@ -327,6 +327,23 @@ sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const in
 
 done:
     source_close(&s);
+    return e;
+}
+
+sx_err sx_h5_ints(sx_dump *d, hid_t obj, const char *attr, bool *there, const int64_t **v, size_t *n, sx_error *er)
+{
+    const void *list;
+    sx_err e = numbers(d, obj, attr, H5T_NATIVE_INT64, there, &list, n, er);
+    *v = list;
+    return e;
+}
+
+sx_err sx_h5_doubles(sx_dump *d, hid_t obj, const char *attr, const double **v, size_t *n, sx_error *er)
+{
+    const void *list;
+    bool there;
+    sx_err e = numbers(d, obj, attr, H5T_NATIVE_DOUBLE, &there, &list, n, er);
+    *v = list;
     return e;
 }
 

@@ -23,6 +23,7 @@ static const char *const id_names[] = {"names", "name", "ids", "id", "image_name
 static const char *const container_names[] = {"samples", "sample", "cases", "images", "data", NULL};
 static const char *const class_attrs[] = {"class_names", "classes", NULL};
 static const char *const ignore_attrs[] = {"ignore_index", "ignore_label", "ignore", NULL};
+static const char *const spacing_attrs[] = {"spacing", "voxel_spacing", NULL};
 
 /* What opening has found so far. */
 typedef struct finder {
@@ -550,6 +551,9 @@ static sx_err read_attributes(finder *f)
         for (const char *const *a = ignore_attrs; *a && !e && !f->stated.has_ignore; a++)
             e = sx_h5_ints(d, at[i], *a, &f->stated.has_ignore, &f->stated.ignore,
                            &f->stated.n_ignore, f->er);
+    for (int i = 0; i < n_at && !e && !f->stated.n_spacing; i++)
+        for (const char *const *a = spacing_attrs; *a && !e && !f->stated.n_spacing; a++)
+            e = sx_h5_doubles(d, at[i], *a, &f->stated.spacing, &f->stated.n_spacing, f->er);
     if (n_at > 3)
         H5Gclose(at[3]);
     return e;

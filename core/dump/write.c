@@ -66,10 +66,10 @@ static bool put_strings(hid_t obj, const char *name, const char *const *v, size_
     return ok;
 }
 
-/* One number of the type `memory`, kept as `type`. */
-static bool put_number(hid_t obj, const char *name, hid_t type, hid_t memory, const void *v)
+/* One number of the type `memory`, or (n > 0) a list, kept as `type`. */
+static bool put_numbers(hid_t obj, const char *name, hid_t type, hid_t memory, const void *v, hsize_t n)
 {
-    hid_t space = H5Screate(H5S_SCALAR);
+    hid_t space = n ? H5Screate_simple(1, &n, NULL) : H5Screate(H5S_SCALAR);
     hid_t attr = space < 0 ? -1 : H5Acreate2(obj, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     bool ok = attr >= 0 && H5Awrite(attr, memory, v) >= 0;
     if (attr >= 0)
@@ -81,12 +81,12 @@ static bool put_number(hid_t obj, const char *name, hid_t type, hid_t memory, co
 
 static bool put_int(hid_t obj, const char *name, int64_t v)
 {
-    return put_number(obj, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &v);
+    return put_numbers(obj, name, H5T_STD_I64LE, H5T_NATIVE_INT64, &v, 0);
 }
 
 static bool put_double(hid_t obj, const char *name, double v)
 {
-    return put_number(obj, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &v);
+    return put_numbers(obj, name, H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, &v, 0);
 }
 
 /* -- Creating ------------------------------------------------------------------------------- */
@@ -156,6 +156,7 @@ static bool put_attributes(sx_dump_writer *w, const sx_write_opts *o)
            put_strings(w->logits, "layout", &layout[o->n_dims], 1, true) &&
            (!o->class_names || put_strings(w->file, "class_names", o->class_names, o->classes, false)) &&
            (!o->has_ignore || put_int(w->labels, "ignore_index", o->ignore)) &&
+           (!o->spacing || put_numbers(w->logits, "spacing", H5T_IEEE_F64LE, H5T_NATIVE_DOUBLE, o->spacing, o->n_dims)) &&
            (!o->split || put_strings(w->file, "split", &o->split, 1, true));
 }
 

@@ -13,7 +13,7 @@ typedef struct sx_field_work {
     void *pair[2];             /* sort: keys with their pixels, */
     size_t *count;             /*   how often each digit occurs, */
     uint32_t *order;           /*   pixels in order */
-    int64_t *square, *line;    /* edt: squared distances of the plane; a line of them, its sites and where each of these begins */
+    void *square, *line;       /* edt: squared distances of the plane; a line of them, its sites and where each of these begins */
     size_t room, squares, lines;   /* for so many */
 } sx_field_work;
 void sx_field_work_free(sx_field_work *w);
@@ -26,10 +26,10 @@ sx_err sx_order(sx_field_work *w, const void *v, const void *valid, size_t n, bo
  * double. out, n numbers, is 0 at pixels that are not in the order. */
 void sx_sum_ordered(const sx_field_work *w, size_t count, const void *b, bool below, size_t n, bool use_double, void *out);
 
-/* out: at valid pixels where v is not 0, the Euclidean distance (1 from pixel to pixel) to the nearest valid pixel where it is; 0
- * elsewhere, and everywhere if there is no such pixel. Exact: squares are integers. dims: 1 to 3 axes, the last one fastest.
- * Lower envelopes along each axis: Meijster et al. 2000; Felzenszwalb & Huttenlocher 2012. */
-sx_err sx_edt(sx_field_work *w, const void *v, const void *valid, const size_t *dims, size_t n_dims, bool use_double, void *out,
-              sx_error *er);
+/* out: at valid pixels where v is not 0, the Euclidean distance to the nearest valid pixel where it is; 0 elsewhere, and everywhere if
+ * there is no such pixel. dims: 1 to 3 axes, the last one fastest; spacing: width of a pixel along each. Exact where these are
+ * equal: squares are integers then. Lower envelopes along each axis: Meijster et al. 2000; Felzenszwalb & Huttenlocher 2012. */
+sx_err sx_edt(sx_field_work *w, const void *v, const void *valid, const size_t *dims, const double *spacing, size_t n_dims,
+              bool use_double, void *out, sx_error *er);
 
 #endif

@@ -30,6 +30,7 @@ static uint64_t seed_of(const sx_dump_info *info, bool use_double, bool fast)
     h = mix(h, info->classes);
     h = mix(h, (uint64_t)info->activation);
     h = mix(h, (uint64_t)info->skip_nonfinite | (uint64_t)use_double << 1 | (uint64_t)fast << 2);
+    if (info->spaced) h = sx_hash64(info->spacing, info->n_dims * sizeof *info->spacing, h);
     h = sx_hash64(info->layout ? info->layout : "", info->layout ? strlen(info->layout) : 0, h);
     h = sx_hash64(info->logits_path ? info->logits_path : "", info->logits_path ? strlen(info->logits_path) : 0, h);
     h = sx_hash64(info->labels_path ? info->labels_path : "", info->labels_path ? strlen(info->labels_path) : 0, h);

@@ -251,10 +251,11 @@ static const void *gathered(const sx_fields *f, size_t slot, sx_axes whole, size
 static sx_err measure(sx_fields *f, const op *o, size_t plane, size_t image, int worker, sx_error *er)
 {
     const sx_runner *r = f->outer->r;
+    const sx_dump_info *info = sx_dump_get_info(r->p->d);
     size_t dims[3];
     sx_dump_dims(r->p->d, f->first + image, dims);
     return sx_edt(&f->work[worker], gathered(f, o->arg[0], o->axes, plane, image, 1, NULL), gathered(f, o->arg[1], o->axes, plane, image, 1, NULL),
-                  dims, sx_dump_get_info(r->p->d)->n_dims, r->o.use_double, plane_at(f, o->slot, image, plane), er);
+                  dims, info->spacing, info->n_dims, r->o.use_double, plane_at(f, o->slot, image, plane), er);
 }
 
 /* One plane of a batch (count images) is sorted, then summed for every operator that wants it in this order. */

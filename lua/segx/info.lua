@@ -15,6 +15,13 @@ local function ignore_text(i)
   return table.concat(list, ", ") .. (i.ignore_guessed and " (guessed)" or "")
 end
 
+local function spacing_text(i)
+  if not i.spaced then return "" end
+  local list = {}
+  for k, v in ipairs(i.spacing) do list[k] = format.number(v) end
+  return ", a pixel is " .. table.concat(list, " x ")
+end
+
 local function size_text(i)
   if not i.same_shape then
     return ("sizes differ, up to %s pixels"):format(format.count(i.max_px))
@@ -32,7 +39,7 @@ function info.text(d)
   local i = d:info()
   local lines = {
     ("%s   %s"):format(format.bold(i.path), format.bytes(i.bytes)),
-    ("  images     %d   %s"):format(i.n, size_text(i)),
+    ("  images     %d   %s%s"):format(i.n, size_text(i), spacing_text(i)),
     ("  classes    %d   %s"):format(i.classes, class_text(i)),
     ("  logits     %s %s, %s, activation %s"):format(i.logits_type, i.layout or "", i.storage or "",
       i.activation),
@@ -48,7 +55,7 @@ end
 -- Fields of the JSON form, in this order.
 local fields = {
   "path", "n", "classes", "class_names", "named", "ignore", "ignore_guessed", "dims", "same_shape",
-  "max_px", "bytes", "logits_type", "labels_type", "layout", "storage", "activation", "field_names",
+  "spacing", "max_px", "bytes", "logits_type", "labels_type", "layout", "storage", "activation", "field_names",
   "notes", "fingerprint",
 }
 

@@ -29,10 +29,10 @@ local members = {sweep = {"segx.sweep", "sweep"}, fit = {"segx.fit", "fit"}, gra
 -- -- Dumps ----------------------------------------------------------------------------------------
 
 local open_options = {"logits", "labels", "layout", "activation", "class_names", "ignore_index",
-  "nonfinite"}
+  "nonfinite", "spacing"}
 
 local memory_options = {
-  "name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "fields", "logits_type",
+  "name", "logits", "labels", "class_names", "ignore_index", "nonfinite", "spacing", "fields", "logits_type",
   "labels_type",
 }
 
@@ -46,7 +46,7 @@ end
 
 --- Opens a dump (HDF5). opts: logits, labels (paths inside the file), layout = "NCHW" ...,
 --- activation = "logits" | "probs" | "log_probs", class_names, ignore_index (a value or a list),
---- nonfinite = "skip". Raises an error object when the file is missing, not understood or refused.
+--- nonfinite = "skip", spacing = width of a pixel along each spatial axis (for distances). Raises an error object when the file is missing, not understood or refused.
 function segx.open(path, opts)
   if type(path) ~= "string" then
     errors.misuse("open: expected the path of a dump, got "
@@ -57,7 +57,7 @@ function segx.open(path, opts)
 end
 
 --- A dump from numbers: {logits = {N,C,...}, labels = {N,...}, class_names =, ignore_index =,
---- nonfinite =, name =, fields =}, nested tables or dense tensors. logits_type = "float16" |
+--- nonfinite =, spacing =, name =, fields =}, nested tables or dense tensors. logits_type = "float16" |
 --- "float32" | "float64" (default) says how they are kept.
 function segx.memory(o)
   if type(o) ~= "table" or not o.logits or not o.labels then
@@ -70,7 +70,7 @@ function segx.memory(o)
 end
 
 --- A writer for a new dump: opts {n =, classes =, dims = {H,W} or {D,H,W}, logits_type = "float16",
---- labels_type = "uint8", gzip = 0..9, class_names =, ignore_index =, split =}. writer:write(i,
+--- labels_type = "uint8", gzip = 0..9, class_names =, ignore_index =, spacing =, split =}. writer:write(i,
 --- logits, labels) takes image i (1-based) as flat lists, logits class by class; writer:finish()
 --- closes the file and must be called.
 function segx.write_dump(path, opts) return core.write_dump(path, opts) end

@@ -292,17 +292,21 @@ static size_t pixels(const shape *s)
     return n;
 }
 
-static int64_t square_between(const shape *s, size_t i, size_t j)
+/* Width of a pixel along each axis: 1, the same, different ones. */
+static const double spacings[][3] = {{1, 1, 1}, {2.5, 2.5, 2.5}, {5, 0.7, 1.3}}, *const unit = spacings[0];
+
+/* With equal widths as a whole number of squared ones. */
+static double square_between(const shape *s, const double *spacing, size_t i, size_t j)
 {
-    int64_t sum = 0;
+    double sum = 0;
     for (size_t d = s->n_dims; d-- > 0; i /= s->dims[d], j /= s->dims[d]) {
-        const int64_t x = (int64_t)(i % s->dims[d]) - (int64_t)(j % s->dims[d]);
-        sum += x * x;
+        const double x = (double)(i % s->dims[d]) - (double)(j % s->dims[d]), w = spacing == spacings[2] ? spacing[d] : 1;
+        sum += x * x * (w * w);
     }
     return sum;
 }
 
-static void same_edt(const shape *s, const void *v, const void *valid, bool dbl, const void *out)
+static void same_edt(const shape *s, const double *spacing, const void *v, const void *valid, bool dbl, const void *out)
 {
     const size_t n = pixels(s);
     size_t *site = malloc(n * sizeof *site), sites = 0;
@@ -310,13 +314,15 @@ static void same_edt(const shape *s, const void *v, const void *valid, bool dbl,
     for (size_t i = 0; i < n; i++)
         if (get(valid, i, dbl) != 0 && get(v, i, dbl) == 0) site[sites++] = i;
     for (size_t i = 0; i < n; i++) {
-        int64_t least = 0;
+        double least = 0;
         for (size_t k = 0; k < sites && get(valid, i, dbl) != 0; k++) {
-            const int64_t x = square_between(s, i, site[k]);
+            const double x = square_between(s, spacing, i, site[k]);
             if (!k || x < least) least = x;
         }
-        const double want = sqrt((double)least);
-        assert_true(get(out, i, dbl) == (dbl ? want : (double)(float)want));
+        const bool exact = spacing != spacings[2];
+        const double want = sqrt(least) * (exact ? spacing[0] : 1), got = get(out, i, dbl);
+        if (exact) assert_true(got == (dbl ? want : (double)(float)want));
+        else assert_true(fabs(got - want) <= want * (dbl ? 1e-14 : 1e-7));
     }
     free(site);
 }
@@ -326,9 +332,11 @@ static void check_edt(sx_field_work *w, const shape *s, const void *v, const voi
     const size_t n = pixels(s);
     sx_error er;
     void *out = plane(n, dbl);
-    for (size_t i = 0; i < n; i++) put(out, i, dbl, -7);
-    assert_int_equal(sx_edt(w, v, valid, s->dims, s->n_dims, dbl, out, &er), SX_EOK);
-    same_edt(s, v, valid, dbl, out);
+    for (size_t k = 0; k < 3; k++) {
+        for (size_t i = 0; i < n; i++) put(out, i, dbl, -7);
+        assert_int_equal(sx_edt(w, v, valid, s->dims, spacings[k], s->n_dims, dbl, out, &er), SX_EOK);
+        same_edt(s, spacings[k], v, valid, dbl, out);
+    }
     free(out);
 }
 
@@ -436,18 +444,18 @@ static void test_edt_by_hand(void **state)
     const size_t line = 6, square[] = {2, 3};
     float out[6];
     sx_field_work w = {0};
-    assert_int_equal(sx_edt(&w, label, all, &line, 1, false, out, NULL), SX_EOK);
+    assert_int_equal(sx_edt(&w, label, all, &line, unit, 1, false, out, NULL), SX_EOK);
     assert_memory_equal(out, inside, sizeof out);
-    assert_int_equal(sx_edt(&w, rest, all, &line, 1, false, out, NULL), SX_EOK);
+    assert_int_equal(sx_edt(&w, rest, all, &line, unit, 1, false, out, NULL), SX_EOK);
     assert_memory_equal(out, outside, sizeof out);
-    assert_int_equal(sx_edt(&w, label, valid, &line, 1, false, out, NULL), SX_EOK);   /* the invalid site does not count */
+    assert_int_equal(sx_edt(&w, label, valid, &line, unit, 1, false, out, NULL), SX_EOK);   /* the invalid site does not count */
     assert_memory_equal(out, without, sizeof out);
-    assert_int_equal(sx_edt(&w, all, all, &line, 1, false, out, NULL), SX_EOK);       /* no site */
+    assert_int_equal(sx_edt(&w, all, all, &line, unit, 1, false, out, NULL), SX_EOK);       /* no site */
     assert_memory_equal(out, none, sizeof out);
-    assert_int_equal(sx_edt(&w, none, all, &line, 1, false, out, NULL), SX_EOK);      /* nothing else */
+    assert_int_equal(sx_edt(&w, none, all, &line, unit, 1, false, out, NULL), SX_EOK);      /* nothing else */
     assert_memory_equal(out, none, sizeof out);
     const float corner[] = {0, 1, 1, 1, 1, 1}, from_corner[] = {0, 1, 2, 1, sqrtf(2), sqrtf(5)};
-    assert_int_equal(sx_edt(&w, corner, all, square, 2, false, out, NULL), SX_EOK);   /* the last axis is the fastest */
+    assert_int_equal(sx_edt(&w, corner, all, square, unit, 2, false, out, NULL), SX_EOK);   /* the last axis is the fastest */
     assert_memory_equal(out, from_corner, sizeof out);
     sx_field_work_free(&w);
 }
@@ -458,7 +466,7 @@ static void test_edt_by_hand(void **state)
 static sx_err one_call(sx_field_work *w, int kind, const void *v, const void *valid, size_t n, bool dbl, size_t *count, void *out,
                        sx_error *er)
 {
-    if (kind) return sx_edt(w, v, valid, &n, 1, dbl, out, er);
+    if (kind) return sx_edt(w, v, valid, &n, unit, 1, dbl, out, er);
     return sx_order(w, v, valid, n, dbl, count, er);
 }
 

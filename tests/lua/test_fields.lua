@@ -178,6 +178,40 @@ test "distances in three dimensions; ignored pixels are no sites" (function()
   end
 end)
 
+test "spacing: of the caller, of a file; distances grow with it" (function()
+  local function near_edge(d) return numbers(core.fields(d).labels:edt(), 1) end
+  local o = {logits = {{{{1, 1, 1}, {1, 1, 1}}, {{0, 0, 0}, {0, 0, 0}}}}, labels = {{{1, 1, 1}, {0, 1, 1}}}}
+  near(near_edge(segx.memory(o)), {1, math.sqrt(2), math.sqrt(5), 0, 1, 2}, EXACT)
+  o.spacing = {3, 0.5}
+  near(near_edge(segx.memory(o)), {3, math.sqrt(9.25), math.sqrt(10), 0, 0.5, 1}, EXACT)
+  near(L.boundary {}:eval(segx.memory(o), {precision = "double"}).value,
+    (1 / (1 + math.exp(1))) * ((1 - 3) + (1 - math.sqrt(9.25)) + (1 - math.sqrt(10)) + 0.5 + 0 + 0) / 6, EXACT)
+  o.spacing = {3}
+  throws("spacing is not 2 positive numbers", function() return segx.memory(o) end)
+  o.spacing = {3, -1}
+  throws("spacing is not 2 positive numbers", function() return segx.memory(o) end)
+  throws("spacing: entry 2 is a string", function() return segx.open("x.h5", {spacing = {1, "2"}}) end)
+  local path = T.tmp "fields_spacing.h5"
+  local w = segx.write_dump(path, {n = 1, classes = 2, dims = {2, 3}, spacing = {3, 0.5}})
+  w:write(1, {1, 1, 1, 1, 1, 1, 0, 0, 0, 0, 0, 0}, {1, 1, 1, 0, 1, 1})
+  w:finish()
+  local d <close> = segx.open(path)
+  near(near_edge(d), {3, math.sqrt(9.25), math.sqrt(10), 0, 0.5, 1}, EXACT)
+  ok(tostring(d):find "2 x 3, a pixel is 3 x 0.5", tostring(d))
+  local other <close> = segx.open(path, {spacing = {1, 1}})
+  near(near_edge(other), {1, math.sqrt(2), math.sqrt(5), 0, 1, 2}, EXACT)
+  near(near_edge(d:subset {1}), near_edge(d), 0)
+  -- sums of a folder belong to the spacing
+  local folder = T.tmp "fields_spacing"
+  local function kept(dump)
+    local s = segx.sweep {dump = dump, loss = L.boundary {}, want = {"value"}, out = folder}:run()
+    return s:column "value"[1], s.stats.cells_found
+  end
+  local a = kept(d)
+  local b, found = kept(other)
+  ok(a ~= b and found < 2, "another spacing is another sum")
+end)
+
 -- -- Loss functions of a user ------------------------------------------------------------------------
 
 -- What is summed depends on the logits: the gradient goes back through the sum.
