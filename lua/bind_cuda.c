@@ -62,13 +62,18 @@ static int core_kernels(lua_State *L)
     const sx_plan_info *info = sx_plan_get_info(p);
     lua_newtable(L);
     lua_Integer at = 0;
-    for (size_t i = 0; i < info->n_sums; i += spec.n_sum) {
-        spec.sum = info->sum + i;
-        spec.n_sum = 0;
-        while (i + spec.n_sum < info->n_sums && info->sum_pass[i + spec.n_sum] == info->sum_pass[i]) spec.n_sum++;
-        push_text(L, &spec);
-        lua_rawseti(L, -2, ++at);
-    }
+    sx_id *part = sxl_push_scratch(L, info->n_sums + 1, sizeof *part);
+    lua_insert(L, -2);                                     /* below the list */
+    for (size_t pass = 0; pass < info->passes; pass++)
+        for (int fields = 0; fields < 2; fields++) {       /* a walk of their own: sx_run_splits */
+            spec.sum = part;
+            spec.n_sum = 0;
+            for (size_t i = 0; i < info->n_sums; i++)
+                if (info->sum_pass[i] == pass && info->sum_fields[i] == fields) part[spec.n_sum++] = info->sum[i];
+            if (spec.n_sum == 0) continue;
+            push_text(L, &spec);
+            lua_rawseti(L, -2, ++at);
+        }
     if (maps) {
         spec.sum = NULL;
         spec.n_sum = 0;

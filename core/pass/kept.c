@@ -154,8 +154,10 @@ static sx_err fill_box(sx_runner *r, kept *k, sx_error *er)
     sx_id *id = sx_calloc(k->s->n + 1, sizeof *id), *sum = sx_calloc(k->n + 1, sizeof *sum);
     sx_segment_cell *cell = sx_calloc(k->n + 1, sizeof *cell);
     sx_err e = number && combo && id && sum && cell ? SX_EOK : sx_nomem(er);
+    const bool splits = sx_run_splits(r, k->s->id, k->s->n);
     for (size_t i = 0; !e && i < k->s->n; i++) {
         bool taken;
+        if (splits && n && r->p->fields[k->s->id[i]] != r->p->fields[id[0]]) continue;
         e = sx_box_take(g, &box, sx_run_node(r, k->s->id[i])->axes & SX_SWEEP_MASK, k->missing + k->start[i], &taken, er);
         if (e || !taken) continue;
         number[n] = i;

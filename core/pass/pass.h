@@ -34,6 +34,7 @@ typedef struct sx_plan_info {
     size_t n_sums;               /* pixel sums over all passes */
     const sx_id *sum;            /* the nodes, in pass order */
     const size_t *sum_pass;      /* 0-based pass of each */
+    const bool *sum_fields;      /* does it read field operators? Then it runs on the CPU */
     const sx_axes *pass_axes;    /* per output: sweep axes inside its pixel sums; its others are free */
     size_t stat_doubles;         /* kept per image and pass, largest pass */
     uint64_t bytes;              /* read from the dump, all passes */

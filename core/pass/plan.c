@@ -267,8 +267,11 @@ static sx_err order(sx_plan *p, sx_error *er)
     p->sum = sx_calloc(w.n_ids, sizeof *p->sum);
     p->origin = sx_calloc(w.n_ids, sizeof *p->origin);
     p->sum_pass = sx_calloc(w.n_ids, sizeof *p->sum_pass);
+    p->sum_fields = sx_calloc(w.n_ids, sizeof *p->sum_fields);
+    p->fields = sx_calloc(w.n_ids, sizeof *p->fields);
     p->pass_axes = sx_calloc(p->n_out + 1, sizeof *p->pass_axes);
-    if (!w.ready || !w.seen || !w.below || !w.list || !p->list || !map || !p->sum || !p->origin || !p->sum_pass || !p->pass_axes) {
+    if (!w.ready || !w.seen || !w.below || !w.list || !p->list || !map || !p->sum || !p->origin || !p->sum_pass || !p->sum_fields || !p->fields ||
+        !p->pass_axes) {
         e = sx_nomem(er);
         goto done;
     }
@@ -301,8 +304,20 @@ done:
     return e;
 }
 
+static void find_fields(sx_plan *p)
+{
+    for (sx_id id = 1; id < p->n_ids; id++) {               /* arguments come first */
+        const sx_node *n = node(p, id);
+        p->fields[id] = sx_op_class((sx_op)n->op) == SX_CL_FIELD;
+        for (int i = 0; i < n->n_arg; i++) p->fields[id] |= pixel(p, n->arg[i]) && p->fields[n->arg[i]];
+    }
+}
+
 static void fill_info(sx_plan *p)
 {
+    find_fields(p);
+    for (size_t i = 0; i < p->info.n_sums; i++) p->sum_fields[i] = p->fields[p->sum[i]];
+    p->info.sum_fields = p->sum_fields;
     for (size_t i = 0; i < p->info.n_sums; i++) p->origin[i] = sx_graph_origin(p->g, p->sum[i]);
     p->info.sum = p->origin;
     p->info.sum_pass = p->sum_pass;
@@ -384,6 +399,8 @@ void sx_plan_free(sx_plan *p)
     sx_free(p->sum);
     sx_free(p->origin);
     sx_free(p->sum_pass);
+    sx_free(p->sum_fields);
+    sx_free(p->fields);
     sx_free(p->pass_axes);
     sx_graph_free(p->g);
     sx_free(p);

@@ -38,6 +38,8 @@ struct sx_plan {
     sx_plan_info info;
     sx_id *sum, *origin;    /* pixel sums, and their ids in the caller's graph, as info has them */
     size_t *sum_pass;
+    bool *sum_fields;
+    bool *fields;           /* by id: is it a field operator, or made of the pixels of one? */
     sx_axes *pass_axes;
 };
 

@@ -183,8 +183,55 @@ static sx_err walk_all(sx_walk *w, const plan_step *s, size_t wave_max, sx_error
     return SX_EOK;
 }
 
+/* With a GPU what reads field operators has a walk of its own, on the CPU, after that of the others; their records are put together. */
+static sx_err do_split(sx_runner *r, const plan_step *s, sx_error *er)
+{
+    const size_t n = r->passes_done, limit = sx_run_mem(r) / 4 / r->p->info.passes;
+    sx_walk w[2] = {{.r = r, .to = 0.5}, {.r = r, .from = 0.5, .to = 1}};
+    sx_store *first = NULL;
+    sx_id *id = sx_malloc((s->n + 1) * sizeof *id);
+    size_t count = 0, len;
+    if (!id) return sx_nomem(er);
+    for (int kind = 0; kind < 2; kind++)
+        for (size_t i = 0; i < s->n; i++)
+            if (r->p->fields[s->id[i]] == kind) id[count++] = s->id[i];
+    for (count = 0; !r->p->fields[id[count]];) count++;
+    sx_err e = sx_walk_start(&w[0], id, count, NULL, 0, er);
+    if (!e) e = sx_walk_imports(&w[0], sx_walk_most(r, w[0].stat_len), er);
+    if (!e) e = sx_store_new(w[0].stat_len, limit / 2, &first, er);
+    if (!e) e = sx_walk_images(&w[0], 0, r->p->images, sx_walk_most(r, w[0].stat_len), first, er);
+    if (e == SX_EDATA) sx_walk_explain(&w[0], er);
+    if (e || (e = sx_walk_start(&w[1], id + count, s->n - count, NULL, 0, er))) goto done;
+    len = w[0].stat_len + w[1].stat_len;
+    for (size_t i = 0; i < s->n; i++)
+        r->stat_at[id[i]] = i < count ? sx_prog_stat_off(w[0].prog, i) : w[0].stat_len + sx_prog_stat_off(w[1].prog, i - count);
+    w[1].before = first;
+    w[1].before_len = w[0].stat_len;
+    w[1].whole = sx_malloc((len + 1) * sizeof(double));
+    r->record[n] = sx_calloc(len + 1, sizeof(double));
+    e = w[1].whole && r->record[n] ? sx_store_new(len, limit / 2, &r->store[n], er) : sx_nomem(er);
+    if (!e) e = sx_walk_imports(&w[1], sx_walk_most(r, w[1].stat_len), er);
+    if (!e) e = sx_walk_images(&w[1], 0, r->p->images, sx_walk_most(r, w[1].stat_len), r->store[n], er);
+    if (e == SX_EDATA) sx_walk_explain(&w[1], er);
+    r->passes_done += !e;
+done:
+    for (int i = 0; i < 2; i++) sx_walk_free(&w[i]);
+    sx_store_free(first);
+    sx_free(id);
+    return e;
+}
+
+bool sx_run_splits(const sx_runner *r, const sx_id *id, size_t n)
+{
+    size_t fields = 0;
+    for (size_t i = 0; i < n; i++) fields += r->p->fields[id[i]];
+    const bool gpu = r->o.cuda || r->gpu || (r->o.choice && r->o.choice->seconds <= 0);
+    return gpu && fields > 0 && fields < n;
+}
+
 static sx_err do_pass(sx_runner *r, const plan_step *s, sx_error *er)
 {
+    if (sx_run_splits(r, s->id, s->n)) return do_split(r, s, er);
     sx_walk w = {.r = r};
     sx_err e = sx_walk_start(&w, s->id, s->n, NULL, 0, er);
     if (!e) e = walk_all(&w, s, sx_walk_most(r, w.stat_len), er);

@@ -67,6 +67,9 @@ void sx_run_mark(sx_runner *r, sx_id id);
 void sx_run_unmark(sx_runner *r);
 sx_err sx_run_image(sx_runner *r, sx_frame *f, size_t image, sx_error *er);
 
+/* A GPU is wanted (not only a choice), and some of the sums, not all of them, read field operators, which the CPU has. */
+bool sx_run_splits(const sx_runner *r, const sx_id *id, size_t n);
+
 /* The plan's pixel outputs of one image, output i to out[i].v. With SX_EACH_IMAGE there is nothing left to do. */
 sx_err sx_run_map(sx_runner *r, sx_array *out, sx_error *er);
 
@@ -112,6 +115,9 @@ typedef struct sx_walk {
     bool each;                       /* map every image and hand it out */
     const size_t *map_out, *map_per_px;   /* each: per map node, its output number and its numbers per pixel */
     double *sums;                    /* stat_len: one image's record */
+    sx_store *before;                /* what it begins with, of a walk before: before_len numbers; or NULL */
+    size_t before_len;
+    double *whole;                   /* room for both */
     struct sx_fields *fields;        /* field operators that the program reads, or NULL; */
     struct sx_walk *outer;           /*   a walk for what they read: the walk that they are made for */
     void **made;                     /* [image of their span][operator] */

@@ -115,6 +115,14 @@ sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er)
     return SX_EOK;
 }
 
+static sx_err append(sx_walk *w, size_t image, sx_store *st, sx_error *er)
+{
+    if (!w->before) return sx_store_append(st, w->sums, er);
+    sx_err e = sx_store_get(w->before, image, w->whole, er);
+    memcpy(w->whole + w->before_len, w->sums, w->stat_len * sizeof *w->sums);
+    return e ? e : sx_store_append(st, w->whole, er);
+}
+
 /* Cells of an image's blocks, in order, into its record. */
 static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
 {
@@ -127,7 +135,7 @@ static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
             valid += w->valid[t];
             masked += w->masked[t];
         }
-        sx_err e = w->seg ? sx_segment_append(w->seg, w->sums, valid, masked, er) : sx_store_append(st, w->sums, er);
+        sx_err e = w->seg ? sx_segment_append(w->seg, w->sums, valid, masked, er) : append(w, w->first + i, st, er);
         if (e) return e;
     }
     return w->seg ? sx_segment_sync(w->seg, false, er) : SX_EOK;
@@ -364,7 +372,7 @@ sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_sto
         if (w->each && (e = emit_wave(w, er))) return e;
         for (size_t t = 0; t < w->n_task; t++) {
             w->done += w->task[t].count;
-            if (r->passes_done == 0 && !w->seg) {
+            if (r->passes_done == 0 && !w->seg && !w->before) {
                 r->n.pixels_valid += w->valid[t];
                 r->n.pixels_masked += w->masked[t];
             }
@@ -418,6 +426,7 @@ void sx_walk_free(sx_walk *w)
     sx_free(w->masked);
     sx_free(w->sums);
     sx_free(w->made);
+    sx_free(w->whole);
     sx_cuda_work_free(w->gpu);
     sx_prog_free(w->prog);
 }

@@ -131,6 +131,35 @@ test "sweeps: rows, whatever shares the pass" (function()
   eq(b, a)
 end)
 
+test "sums that sort stay on the CPU, the others of their pass do not" (function()
+  local d <close> = dump {n = 5, classes = 4, h = 21, w = 33}
+  local gamma = A.grid("gamma", {0, 0.5, 2.7})
+  local function rows(device, out)
+    local s = segx.sweep {dump = d, device = device, out = out, intervals = false, want = {"value", "per_class", "grad.share"},
+      loss = L.focal {gamma = gamma} + L.lovasz_softmax {unit = {batch = 2}} + L.dice {}, control = L.topk_ce {}}
+    local r, list = s:run(), {}
+    for row in r:rows() do list[#list + 1] = ("%a %s"):format(row.value, T.show(row.per_class)) end
+    return list, r.stats, r:csv()
+  end
+  local a, _, text = rows "cpu"
+  local b, stats, there = rows "cuda"
+  eq(b, a)
+  eq(there, text)
+  ok(stats.on_gpu > 0 and stats.on_cpu > 0 and stats.why_cpu:find "run on the CPU", T.show(stats))
+  local folder = T.tmp "split"
+  local c, made = rows("cuda", folder)
+  eq(c, a)
+  ok(made.on_gpu > 0 and made.on_cpu > 0 and made.cells_new > 0, T.show(made))
+  local again, found = rows("cuda", folder)
+  eq(again, a)
+  eq(found.cells_new, 0)
+  local alone = L.lovasz_softmax {}:eval(d, {device = "cuda"})
+  eq(("%a"):format(alone.value), ("%a"):format(L.lovasz_softmax {}:eval(d, {device = "cpu"}).value))
+  eq(alone.stats.pixels, L.ce {}:eval(d, {device = "cpu"}).stats.pixels)
+  local p = segx.sweep {dump = d, device = "cuda", loss = L.focal {gamma = gamma} + L.lovasz_softmax {}}:plan()
+  ok(p.kernels == 1 and #p.why_cpu == 1 and p.why_cpu[1]:find "run on the CPU", T.show(p.why_cpu))
+end)
+
 -- What pixels hold that do not count must not matter: NaN, infinities, and what is beyond single precision.
 local function in_ignored(what)
   return function(v, at, c) return mix(mix(1) + at) >> 40 & 0x1f == 0 and c == 1 + at % 4 and what or v end
