@@ -121,7 +121,7 @@ jobs_list() {
     for c in 19:float16 19:float32 2:float16 2:float32 150:float16 150:float32; do echo "compile $c"; done
     shards 'suite losses' 3
     shards 'suite bits' 3
-    for c in tensor sweep metrics dump; do echo "suite $c 1/1"; done
+    for c in fields tensor sweep metrics dump; do echo "suite $c 1/1"; done
     [ -z "$sanitizer" ] || printf '%s\n' memcheck racecheck synccheck 'memcheck lua/test_tensor.lua'
 }
 correct() {
