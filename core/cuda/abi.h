@@ -3,8 +3,9 @@
  * addresses; every member has the same size and place on both sides.
  *
  * The work of one launch is a list of tasks: at most SX_BLOCK pixels of one piece (a run of whole blocks of an image) each.
- * A task has SX_BLOCK / 256 logical tiles; each has a record of `rec` numbers, the sums of its 256 pixels, in `part`. The
- * kernel sx_fold adds the records of a task, in double and in order, to the task's cell.
+ * Blocks of threads take units of a task. A unit's sums are records of `rec` numbers in `part`: in mode exact one for each logical
+ * tile of 256 pixels, in mode fast one for each warp. The kernel sx_fold_tiles adds the records of a task, in double and in
+ * order, to the task's cell.
  */
 #ifndef SX_CUDA_ABI_H
 #define SX_CUDA_ABI_H
@@ -12,7 +13,9 @@
 #define SX_CUDA_TILE 256
 #define SX_CUDA_BLOCK 32768
 #define SX_CUDA_THREADS 256
-#define SX_CUDA_UNIT 4           /* chunks that a block takes one after the other (kernel.h) */
+#define SX_CUDA_UNIT(fast) ((fast) ? 16384 : 4096)       /* pixels */
+#define SX_CUDA_RECORDS(fast) ((fast) ? SX_CUDA_THREADS / 32 : SX_CUDA_UNIT(0) / SX_CUDA_TILE)   /* of a unit */
+#define SX_CUDA_BATCH 16         /* rows of a warp that mode fast sums at once (sums.h) */
 #define SX_CUDA_PAR 900          /* numbers in par at most: arguments of a kernel are 4 KiB */
 #ifndef SX_PAR
 #define SX_PAR SX_CUDA_PAR       /* a text defines it as what it needs */
@@ -35,7 +38,7 @@ enum {
     SX_PIECE_TABLE,          /* 32-bit labels; C: pixels that do not count */
     SX_PIECE_FIELDS
 };
-#define SX_CUDA_PAD 1024
+#define SX_CUDA_PAD 2048
 
 typedef struct sx_gpu_task {
     unsigned piece, first, count;   /* pixels of the piece */
@@ -45,7 +48,7 @@ typedef struct sx_gpu_task {
 typedef struct sx_gpu_args {
     unsigned long long piece, task;          /* tables */
     unsigned long long imports, powers;      /* [sets][import_len] numbers, [sets][power_len] sx_pw */
-    unsigned long long part, cell, map;      /* [task][tile][rec]; [task][rec] doubles; [task][map_rec][SX_CUDA_BLOCK] */
+    unsigned long long part, cell, map;      /* [task][unit][record][rec]; [task][rec] doubles; [task][map_rec][SX_CUDA_BLOCK] */
     unsigned long long n_task, import_len, power_len, rec, map_rec;
     unsigned par[SX_PAR];                    /* numbers that the text calls by name: counts of axes, offsets (emit.h) */
 } sx_gpu_args;

@@ -11,7 +11,7 @@
 
 #include "cuda/loader.h"
 
-#define SX_CODEGEN 2             /* raise when host and kernels of this version no longer understand each other */
+#define SX_CODEGEN 3             /* raise when host and kernels of this version no longer understand each other */
 
 /* A compiled kernel: machine code (ELF), or PTX where the GPU is newer than NVRTC knows. */
 typedef struct sx_cubin {

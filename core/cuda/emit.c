@@ -149,6 +149,20 @@ static void lay_out_par(sx_em *m)
     if (e->n_par == 0) e->n_par = 1;
 }
 
+/* Small records without sweep axes, which are as long as the text says. */
+static void choose_own(sx_em *m)
+{
+    enum { MOST = 512 };         /* of shared memory: 16 KiB */
+    const size_t classes = m->s->info->classes;
+    size_t rec = 0;
+    for (size_t i = 0; m->s->fast && i < m->s->n_sum; i++) {
+        const sx_axes axes = sx_em_node(m, m->s->sum[i])->axes;
+        if (axes & SX_SWEEP_MASK) return;
+        rec += (axes & SX_AX_C ? classes : 1) * (axes & SX_AX_L ? classes : 1);
+    }
+    if (rec <= MOST) m->e->own = rec;
+}
+
 /* -- The nest of a sink ------------------------------------------------------------------------------ */
 
 /* Outermost the axis that most nodes have alone: they are then computed once per value of it. */
@@ -227,6 +241,7 @@ sx_err sx_emit(const sx_emit_spec *s, sx_emitted **out, sx_error *er)
         list_all(&m);
         list_sinks(&m);
         lay_out_par(&m);
+        choose_own(&m);
         if (m.e->n_par > SX_CUDA_PAR) e = sx_fail(er, SX_EARG, "%zu sums and parameters are too many for one kernel", m.e->n_par);
     }
     if (!e) {

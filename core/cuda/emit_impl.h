@@ -42,7 +42,7 @@ static inline bool sx_em_plane(const sx_em *m, sx_id id) { return sx_em_pixel(m,
 static inline sx_axes sx_em_sweeps(const sx_em *m, sx_id id) { return sx_em_node(m, id)->axes & SX_SWEEP_MASK; }
 
 /* Rows of a chunk that are summed at once: what shared memory has room for besides enough resident blocks. */
-enum { SX_ROWS_FLOAT = 4, SX_ROWS_DOUBLE = 4, SX_ROWS_BRIEF = 4 * SX_ROWS_FLOAT /* one number per thread */ };
+enum { SX_ROWS_FLOAT = 4, SX_ROWS_DOUBLE = 4 };
 
 /* Classes that are loaded before the first is used. In exact mode sums go by class mod 4. */
 static inline size_t sx_em_group(const sx_em *m)

@@ -1,15 +1,16 @@
 /*
  * kernel.h: what every printed kernel begins with: a vocabulary that reads the same to NVRTC and to a C compiler, loading,
- * and the sums of a chunk in the fixed order of decisions 13.
+ * and the classes of a pixel. The sums are in sums.h.
  *
- * A kernel is a sequence of phases. A phase is what each thread of a block does by itself; between phases all threads wait
- * for each other. On the host a phase is a loop over the threads, so that the same text runs there, one thread after the
- * other. What a thread carries from one phase to the next is a SX_LOCAL. No shuffles, no atomics.
+ * A kernel is a sequence of phases. A phase is what each thread of a block does by itself; between phases threads wait for each other:
+ * all of a block, in mode fast those of a warp, whose sums are its own. On the host a phase is a loop over the threads, so that the
+ * same text runs there, one thread after the other. What a thread carries from one phase to the next is a SX_LOCAL. No shuffles, no
+ * atomics.
  *
- * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; SX_CUDA_UNIT chunks of a task, one
- * after the other, so that addresses are computed once. The printed text defines before this one SX_DOUBLE, SX_FAST, SX_LOGIT
- * (16, 32 or 64: bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES (what they are), SX_CLASSES, SX_ROWS (rows of
- * pixels that are summed at once), SX_FIELDS (fields that it reads).
+ * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; the chunks of a unit
+ * (SX_CUDA_UNIT pixels) one after the other. The printed text defines before this one SX_DOUBLE, SX_FAST, SX_LOGIT (16, 32 or 64:
+ * bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES (what they are), SX_CLASSES, SX_ROWS (rows of pixels that are
+ * summed at once), SX_LISTS (are lists of labels read), SX_OWN (sums.h), SX_FIELDS (fields that it reads).
  */
 
 /* -- Vocabulary --------------------------------------------------------------------------------- */
@@ -23,7 +24,11 @@
 #define SX_LOCAL(type, name, n) type name[n]
 #define L(name) name
 #define SX_PHASE { const int tid = (int)threadIdx.x;
+#if SX_FAST
+#define SX_END } __syncwarp();
+#else
 #define SX_END } __syncthreads();
+#endif
 #define SX_BID blockIdx.x
 #define SX_GRID gridDim.x
 #define SX_UNROLL _Pragma("unroll")
@@ -58,6 +63,8 @@
     if ((sx_u64)(p) % (bytes)) __builtin_trap()
 #endif
 
+#define SX_FEW (SX_CLASSES <= 4)
+
 #ifndef SX_CLASS_LOOP     /* over groups of classes; a test unrolls it, to count instructions */
 #define SX_CLASS_LOOP SX_ROLLED
 #endif
@@ -66,22 +73,14 @@
 #define SX_V 2
 #define SX_INF SX_M_INF
 #else
-#define SX_V 4
+#define SX_V (SX_FAST && SX_FEW ? 8 : 4)
 #define SX_INF SX_M_INFF
 #endif
 #define SX_EACH(v) SX_UNROLL for (int v = 0; v < SX_V; v++)
 #define SX_CHUNK (SX_CUDA_THREADS * SX_V)
 #define SX_TILES (SX_CHUNK / SX_CUDA_TILE)
-#define SX_UNITS (SX_CUDA_BLOCK / SX_CHUNK / SX_CUDA_UNIT)   /* of a task */
+#define SX_UNITS (SX_CUDA_BLOCK / SX_CUDA_UNIT(SX_FAST))   /* of a task */
 #define SX_BYTE_LABELS (SX_CLASSES < 256)               /* else a byte is the label's place in its tile's list */
-/* Rows of values in shared memory: 16 more places per tile keep neighbouring tiles out of each other's banks. */
-#define SX_TILE_ROW (SX_CUDA_TILE + 16)
-#define SX_ROW (SX_TILES * SX_TILE_ROW)
-#define SX_LANE_ROW 20    /* 16 lanes */
-#define SX_LABELS 4       /* labels of a tile that are summed at once */
-/* Rows that hold one number per thread; as many of them as fit into the room of SX_ROWS. */
-#define SX_TILE_BRIEF (SX_CUDA_TILE / SX_V)
-#define SX_ROW_BRIEF (SX_TILES * SX_TILE_BRIEF)
 
 /* -- Loading ------------------------------------------------------------------------------------ */
 
@@ -100,9 +99,13 @@ SX_DEVICE float sx_half(sx_u16 h)
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
     return f;
 }
-SX_DEVICE void sx_get2(unsigned *x, unsigned *y, const void *p)
+SX_DEVICE void sx_words2(unsigned *x, const void *p)
 {
-    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(*x), "=r"(*y) : "l"(p));
+    asm("ld.global.nc.v2.u32 {%0, %1}, [%2];" : "=r"(x[0]), "=r"(x[1]) : "l"(p));
+}
+SX_DEVICE void sx_words4(unsigned *x, const void *p)
+{
+    asm("ld.global.nc.v4.u32 {%0, %1, %2, %3}, [%4];" : "=r"(x[0]), "=r"(x[1]), "=r"(x[2]), "=r"(x[3]) : "l"(p));
 }
 #else
 #define sx_half sx_half_to_float
@@ -119,24 +122,17 @@ SX_DEVICE void sx_load(T *x, const sx_logit *p)
 #else
         x[v] = (T)p[v];
 #endif
-#elif SX_LOGIT == 16 && SX_V == 4
-    unsigned i, j;
-    sx_get2(&i, &j, p);
-    x[0] = sx_half((sx_u16)i);
-    x[1] = sx_half((sx_u16)(i >> 16));
-    x[2] = sx_half((sx_u16)j);
-    x[3] = sx_half((sx_u16)(j >> 16));
 #elif SX_LOGIT == 16
-    const unsigned i = SX_GET((const unsigned *)p);
-    x[0] = (T)sx_half((sx_u16)i);
-    x[1] = (T)sx_half((sx_u16)(i >> 16));
-#elif SX_LOGIT == 32 && SX_V == 4
-    asm("ld.global.nc.v4.f32 {%0, %1, %2, %3}, [%4];" : "=f"(x[0]), "=f"(x[1]), "=f"(x[2]), "=f"(x[3]) : "l"(p));
+    unsigned w[SX_V / 2];
+    if (SX_V == 8) sx_words4(w, p);
+    else if (SX_V == 4) sx_words2(w, p);
+    else w[0] = SX_GET((const unsigned *)p);
+    SX_EACH(v) x[v] = (T)sx_half((sx_u16)(w[v / 2] >> v % 2 * 16));
 #elif SX_LOGIT == 32
-    unsigned i, j;
-    sx_get2(&i, &j, p);
-    x[0] = (T)__uint_as_float(i);
-    x[1] = (T)__uint_as_float(j);
+    unsigned w[SX_V];
+    SX_UNROLL for (int v = 0; v + 4 <= SX_V; v += 4) sx_words4(w + v, p + v);
+    if (SX_V == 2) sx_words2(w, p);
+    SX_EACH(v) x[v] = (T)__uint_as_float(w[v]);
 #else
     double d[SX_V];
     SX_UNROLL for (int v = 0; v < SX_V; v += 2)
@@ -167,7 +163,7 @@ typedef struct sx_chunk {
     sx_u64 at;                   /* the first pixel in the piece */
     const T *imp;
     const sx_pw *pow;
-    T *part;                     /* record of the first tile */
+    T *part;                     /* exact: record of the first tile; fast: of the unit's first warp */
     T *map;                      /* the chunk's first pixel in row 0 of the task's mapped values */
 } sx_chunk;
 
@@ -175,12 +171,12 @@ typedef struct sx_chunk {
 SX_DEVICE void sx_unit_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
 {
     const sx_u64 t = n / SX_UNITS;
-    const unsigned at = (unsigned)(n % SX_UNITS) * (SX_CUDA_UNIT * SX_CHUNK);
+    const unsigned unit = (unsigned)(n % SX_UNITS), at = unit * SX_CUDA_UNIT(SX_FAST);
     const unsigned *task = (const unsigned *)args->task + 4 * t;
     const int left = (int)SX_GET(task + 2) - (int)at;
     const sx_u64 *piece = (const sx_u64 *)args->piece + (SX_PIECE_FIELDS + SX_FIELDS) * (sx_u64)SX_GET(task);
     const sx_u64 px = SX_GET(task + 1) + at, set = SX_GET(task + 3);
-    k->left = left < SX_CUDA_UNIT * SX_CHUNK ? left : SX_CUDA_UNIT * SX_CHUNK;
+    k->left = left < SX_CUDA_UNIT(SX_FAST) ? left : SX_CUDA_UNIT(SX_FAST);
     k->at = px;
     k->logits = (const sx_logit *)SX_GET(piece + SX_PIECE_LOGITS) + px;
     k->stride = SX_GET(piece + SX_PIECE_STRIDE);
@@ -190,7 +186,7 @@ SX_DEVICE void sx_unit_at(const sx_gpu_args *args, sx_u64 n, sx_chunk *k)
     k->field = piece + SX_PIECE_FIELDS;
     k->imp = (const T *)args->imports + set * args->import_len;
     k->pow = (const sx_pw *)args->powers + set * args->power_len;
-    k->part = (T *)args->part + (t * (SX_CUDA_BLOCK / SX_CUDA_TILE) + at / SX_CUDA_TILE) * args->rec;
+    k->part = (T *)args->part + (t * SX_UNITS + unit) * SX_CUDA_RECORDS(SX_FAST) * args->rec;
     k->map = (T *)args->map + t * args->map_rec * SX_CUDA_BLOCK + at;
 }
 
@@ -200,118 +196,44 @@ SX_DEVICE void sx_next_chunk(const sx_gpu_args *args, sx_chunk *k)
     k->at += SX_CHUNK;
     k->logits += SX_CHUNK;
     k->loc += SX_CHUNK;
-    k->head += 2 * SX_TILES;
-    k->part += SX_TILES * args->rec;
+    k->head += 2 * (SX_CHUNK / SX_CUDA_TILE);
+#if !SX_FAST
+    k->part += SX_CHUNK / SX_CUDA_TILE * args->rec;
+#endif
     k->map += SX_CHUNK;
 }
 
-/* Place of the thread's first pixel in a row of shared memory. */
-SX_DEVICE int sx_place(int tid)
-{
-    const int px = tid * SX_V;
-    return px / SX_CUDA_TILE * SX_TILE_ROW + px % SX_CUDA_TILE;
-}
-
-/* What the sums by label need to know of a chunk's tiles: how many labels, and which. */
-typedef struct sx_tiles {
-    int n[SX_TILES], label[SX_TILES * SX_LABELS];     /* of each tile the first SX_LABELS */
-} sx_tiles;
-
+/* Label number i of the list of a tile. */
 SX_DEVICE int sx_label_of(const sx_chunk *k, int tile, int i) { return SX_GET(k->table + SX_GET(k->head + 2 * tile) + i); }
 
-/* Labels of the thread's pixels, C where they do not count; s_loc and s_tiles: what sums by label will read, if there are such. */
-SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y, unsigned char *s_loc, sx_tiles *s_tiles)
+/* Labels of the thread's pixels, C where they do not count. */
+SX_DEVICE void sx_labels(const sx_chunk *k, int tid, int *y)
 {
-    const int px = tid * SX_V, at = sx_place(tid);
+    const int px = tid * SX_V;
     SX_ALIGNED(k->loc + px, SX_V);
-    SX_ALIGNED(s_loc + at, SX_V);
-#if defined(__CUDACC_RTC__) && SX_V == 4
-    const unsigned four = SX_GET((const unsigned *)(k->loc + px));
-    if (SX_LISTS) *(unsigned *)(s_loc + at) = four;
-    SX_EACH(v) y[v] = (int)(four >> 8 * v & 255u);
+#if defined(__CUDACC_RTC__) && SX_V == 8
+    unsigned w[2];
+    sx_words2(w, k->loc + px);
+    SX_EACH(v) y[v] = (int)(w[v / 4] >> v % 4 * 8 & 255u);
+#elif defined(__CUDACC_RTC__) && SX_V == 4
+    const unsigned w = SX_GET((const unsigned *)(k->loc + px));
+    SX_EACH(v) y[v] = (int)(w >> v * 8 & 255u);
 #else
-    SX_EACH(v) y[v] = s_loc[at + v] = SX_GET(k->loc + px + v);
+    SX_EACH(v) y[v] = SX_GET(k->loc + px + v);
 #endif
 #if !SX_BYTE_LABELS
     SX_EACH(v) y[v] = sx_label_of(k, px / SX_CUDA_TILE, y[v]);
 #endif
-    if (SX_LISTS && tid < SX_TILES * SX_LABELS) {
-        const int t = tid / SX_LABELS, i = tid % SX_LABELS, n = (int)SX_GET(k->head + 2 * t + 1);
-        s_tiles->label[tid] = i < n ? sx_label_of(k, t, i) : -1;
-        if (i == 0) s_tiles->n[t] = n;
-    }
 }
-
-/* Four neighbours in shared memory, aligned to their size. */
-SX_DEVICE void sx_get4(T *x, const T *p)
-{
-    SX_ALIGNED(p, 16);
-#if defined(__CUDACC_RTC__) && !SX_DOUBLE
-    const float4 four = *(const float4 *)p;
-    x[0] = four.x;
-    x[1] = four.y;
-    x[2] = four.z;
-    x[3] = four.w;
-#else
-    SX_UNROLL for (int i = 0; i < 4; i++) x[i] = p[i];
-#endif
-}
-
-SX_DEVICE void sx_set4(T *p, const T *x)
-{
-    SX_ALIGNED(p, 16);
-#if defined(__CUDACC_RTC__) && !SX_DOUBLE
-    *(float4 *)p = make_float4(x[0], x[1], x[2], x[3]);
-#else
-    SX_UNROLL for (int i = 0; i < 4; i++) p[i] = x[i];
-#endif
-}
-
-/* Values of the thread's pixels into a row, 0 where they do not count. */
-SX_DEVICE void sx_put(T *row, int tid, const T *x, const int *y)
-{
-    T *r = row + sx_place(tid), w[SX_V];
-    SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : C(0);
-#if SX_V == 4
-    sx_set4(r, w);
-#else
-    SX_EACH(v) r[v] = w[v];
-#endif
-}
-
-#if SX_FAST
-/* Their sum into a row that holds one number per thread. */
-SX_DEVICE void sx_put_brief(float *row, int tid, const float *x, const int *y)
-{
-    float w[SX_V];
-    SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : 0.0f;
-    row[tid] = (w[0] + w[1]) + (w[2] + w[3]);
-}
-
-/* The same of probabilities, from their logits (sx_p): `by` is 0 where they do not count, and no logit is NaN or +inf. */
-/* By label, where there are few: SX_CLASSES rows, a thread's sum of each label. */
-SX_DEVICE void sx_put_few(float *rows, int tid, const float *x, const int *y)
-{
-    SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) {
-        float w[SX_V];
-        SX_EACH(v) w[v] = y[v] == c ? x[v] : 0.0f;
-        rows[c * SX_ROW_BRIEF + tid] = (w[0] + w[1]) + (w[2] + w[3]);
-    }
-}
-SX_DEVICE void sx_put_brief_p(float *row, int tid, const float *x, const float *ref, const float *by)
-{
-    float sum = 0.0f;
-    SX_EACH(v) sum = fmaf(sx_ex2(fmaf(x[v], SX_M_LOG2EF, -ref[v])), by[v], sum);
-    row[tid] = sum;
-}
-#endif
 
 /* Values of the thread's pixels into a row of mapped values. */
 SX_DEVICE void sx_store(T *p, const T *x)
 {
     SX_ALIGNED(p, 16);
 #if defined(__CUDACC_RTC__) && !SX_DOUBLE
-    asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p), "f"(x[0]), "f"(x[1]), "f"(x[2]), "f"(x[3]) : "memory");
+    SX_UNROLL for (int v = 0; v < SX_V; v += 4)
+        asm volatile("st.global.v4.f32 [%0], {%1, %2, %3, %4};" ::"l"(p + v), "f"(x[v]), "f"(x[v + 1]), "f"(x[v + 2]), "f"(x[v + 3])
+                     : "memory");
 #else
     SX_EACH(v) p[v] = x[v];
 #endif
@@ -584,135 +506,3 @@ SX_DEVICE T sx_power1(T x, const sx_pw *g)
 }
 
 #endif
-
-/* -- Sums of a chunk ----------------------------------------------------------------------------
- * A row's sum over a logical tile: 16 lanes (pixel mod 16), each in ascending order, then the tree 8-4-2-1; the record of the
- * tile gets it as number s_dst[row] or, where there is no such list, first + row. By label the same for each label that the tile
- * holds, label * step numbers further on. */
-
-SX_DEVICE sx_u64 sx_number(const sx_u64 *s_dst, sx_u64 first, int row) { return s_dst ? s_dst[row] : first + (sx_u64)row; }
-
-/* Four lanes of a row's tile. */
-SX_DEVICE void sx_lanes(T *to, const T *v)
-{
-    T sum[4] = {C(0), C(0), C(0), C(0)}, x[4];
-    SX_UNROLL for (int g = 0; g < 16; g++) {
-        sx_get4(x, v + 16 * g);
-        SX_UNROLL for (int i = 0; i < 4; i++) sum[i] = sum[i] + x[i];
-    }
-    sx_set4(to, sum);
-}
-
-SX_DEVICE T sx_fold(const T *l)
-{
-    T b[16];
-    SX_UNROLL for (int i = 0; i < 16; i += 4) sx_get4(b + i, l + i);
-    SX_UNROLL for (int i = 0; i < 8; i++) b[i] = b[i] + b[i + 8];
-    SX_UNROLL for (int i = 0; i < 4; i++) b[i] = b[i] + b[i + 4];
-    return (b[0] + b[2]) + (b[1] + b[3]);
-}
-
-SX_DEVICE void sx_sum(const T *s_v, T *s_lane, const sx_u64 *s_dst, sx_u64 first, int rows, const sx_chunk *k, sx_u64 rec)
-{
-    SX_PHASE
-        SX_ROLLED for (int i = tid; i < rows * SX_TILES * 4; i += SX_CUDA_THREADS) {
-            const int item = i / 4, lane = i % 4 * 4;
-            sx_lanes(s_lane + item * SX_LANE_ROW + lane, s_v + item / SX_TILES * SX_ROW + item % SX_TILES * SX_TILE_ROW + lane);
-        }
-    SX_END
-    SX_PHASE
-        SX_ROLLED for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
-            k->part[item % SX_TILES * rec + sx_number(s_dst, first, item / SX_TILES)] = sx_fold(s_lane + item * SX_LANE_ROW);
-    SX_END
-}
-
-#if SX_FAST
-/* The same of rows that hold one number per thread: mode fast has an order of its own. `each` rows belong to a place of the list. */
-SX_DEVICE void sx_sum_brief(const float *s_v, float *s_lane, const sx_u64 *s_dst, sx_u64 first, int each, int rows, const sx_chunk *k,
-                            sx_u64 rec)
-{
-    SX_PHASE
-        for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
-            const float *v = s_v + i / 16 * SX_TILE_BRIEF + i % 16;
-            s_lane[i / 16 * SX_LANE_ROW + i % 16] = (v[0] + v[16]) + (v[32] + v[48]);
-        }
-    SX_END
-    SX_PHASE
-        SX_ROLLED for (int item = tid; item < rows * SX_TILES; item += SX_CUDA_THREADS)
-            k->part[item % SX_TILES * rec + sx_number(s_dst, first, item / SX_TILES / each) + (sx_u64)(item / SX_TILES % each)] =
-                sx_fold(s_lane + item * SX_LANE_ROW);
-    SX_END
-}
-#endif
-
-/* What stands in the bytes for the tile's label number base + j. */
-SX_DEVICE int sx_byte_of(const sx_chunk *k, const sx_tiles *s_tiles, int t, int base, int j)
-{
-#if SX_BYTE_LABELS
-    return base ? sx_label_of(k, t, base + j) : s_tiles->label[t * SX_LABELS + j];
-#else
-    (void)k, (void)s_tiles, (void)t;
-    return base + j;
-#endif
-}
-
-SX_DEVICE void sx_sum_by(const T *s_v, const unsigned char *s_loc, const sx_tiles *s_tiles, T *s_lane, const sx_u64 *s_dst,
-                         sx_u64 first, sx_u64 step, int rows, const sx_chunk *k, sx_u64 rec)
-{
-    int most = 0;
-    SX_UNROLL for (int t = 0; t < SX_TILES; t++) most = s_tiles->n[t] > most ? s_tiles->n[t] : most;
-    SX_ROLLED for (int base = 0; base < most; base += SX_LABELS) {
-        SX_PHASE
-            SX_ROLLED for (int i = tid; i < rows * SX_TILES * 4; i += SX_CUDA_THREADS) {       /* tiles of one label */
-                const int item = i / 4, lane = i % 4 * 4, t = item % SX_TILES;
-                if (s_tiles->n[t] == 1)
-                    sx_lanes(s_lane + item * SX_LABELS * SX_LANE_ROW + lane, s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane);
-            }
-            SX_ROLLED for (int i = tid; i < rows * SX_TILES * 16; i += SX_CUDA_THREADS) {
-                const int item = i / 16, lane = i % 16, t = item % SX_TILES, n = s_tiles->n[t];
-                const T *v = s_v + item / SX_TILES * SX_ROW + t * SX_TILE_ROW + lane;
-                const unsigned char *loc = s_loc + t * SX_TILE_ROW + lane;
-                T *to = s_lane + item * SX_LABELS * SX_LANE_ROW + lane, x[16];
-                unsigned char l[16];
-                if (n == 1 || n <= base) continue;
-                SX_UNROLL for (int g = 0; g < 16; g++) {
-                    x[g] = v[g * 16];
-                    l[g] = loc[g * 16];
-                }
-                SX_ROLLED for (int j = 0; j < SX_LABELS && base + j < n; j++) {
-                    const int own = sx_byte_of(k, s_tiles, t, base, j);
-                    T sum = C(0);
-                    SX_UNROLL for (int g = 0; g < 16; g++) sum = l[g] == own ? sum + x[g] : sum;
-                    to[j * SX_LANE_ROW] = sum;
-                }
-            }
-        SX_END
-        SX_PHASE
-            SX_ROLLED for (int i = tid; i < rows * SX_TILES * SX_LABELS; i += SX_CUDA_THREADS) {
-                const int item = i / SX_LABELS, j = i % SX_LABELS, t = item % SX_TILES;
-                if (base + j >= s_tiles->n[t]) continue;
-                const int label = base ? sx_label_of(k, t, base + j) : s_tiles->label[t * SX_LABELS + j];
-                if (label >= SX_CLASSES) continue;
-                k->part[t * rec + sx_number(s_dst, first, item / SX_TILES) + (sx_u64)label * step] = sx_fold(s_lane + i * SX_LANE_ROW);
-            }
-        SX_END
-    }
-}
-
-/* Records of a task's tiles into its cell, in double, in order. One thread per number. */
-SX_KERNEL(sx_fold_tiles)
-{
-    SX_ARGS;
-    SX_PHASE
-        for (sx_u64 i = (sx_u64)SX_BID * SX_CUDA_THREADS + (sx_u64)tid; i < args.n_task * args.rec;
-             i += (sx_u64)SX_GRID * SX_CUDA_THREADS) {
-            const sx_u64 t = i / args.rec, s = i % args.rec;
-            const unsigned px = SX_GET((const unsigned *)args.task + 4 * t + 2);
-            const T *p = (const T *)args.part + t * (SX_CUDA_BLOCK / SX_CUDA_TILE) * args.rec + s;
-            double sum = 0.0;
-            for (unsigned at = 0; at < px; at += SX_CUDA_TILE, p += args.rec) sum = sum + (double)*p;
-            ((double *)args.cell)[i] = sum;
-        }
-    SX_END
-}
-

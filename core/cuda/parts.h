@@ -12,6 +12,7 @@ SX_KERNEL_PART(ftype)     /* core/cpu/ftype.h */
 SX_KERNEL_PART(fast)
 SX_KERNEL_PART(pixel)     /* core/cpu/pixel.h */
 SX_KERNEL_PART(kernel)
+SX_KERNEL_PART(sums)
 #undef SX_KERNEL_PART
 
 #endif

@@ -76,11 +76,7 @@ static void close_loops(sx_em *m, int n)
 
 /* -- Sums and maps of a sink ------------------------------------------------------------------------------- */
 
-/* In mode fast a thread adds its pixels first; by label where there are few. (SX_LABELS of kernel.h: there is room for so many.) */
-enum { FEW_LABELS = 4 };
-static bool adds_first(const sx_em *m, bool by) { return m->s->fast && (!by || m->s->info->classes <= FEW_LABELS); }
-
-/* first: the record's number that row 0 goes to, or NULL: s_dst has it. */
+/* Mode exact. first: the record's number that row 0 goes to, or NULL: s_dst has it. */
 static void say_sum(sx_em *m, bool by, const char *first, const char *step, const char *rows)
 {
     const char *list = first ? "0" : "s_dst";
@@ -102,42 +98,89 @@ static size_t sums_of(const sx_em *m, size_t sink, bool by, bool plane, size_t *
 
 static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 {
-    const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
-    sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
-    const bool brief = adds_first(m, by);
-    sx_say(m, "sx_put%s(s_v + (%s) * %s, tid, %s, L(y));", !brief ? "" : by ? "_few" : "_brief", row,
-           !brief ? "SX_ROW" : by ? "(SX_CLASSES * SX_ROW_BRIEF)" : "SX_ROW_BRIEF", sx_em_var(m, a, "").s);
+    sx_name value = sx_em_var(m, sx_em_node(m, m->s->sum[sum])->arg[0], ""), c;
+    if (m->s->fast) {
+        if (by) sx_say(m, "sx_put_by(s_v, tid, (%s) << bits, bits, s_label, %s, L(y));", row, value.s);
+        else sx_say(m, "sx_put(s_v, tid, %s, %s, L(y));", row, value.s);
+        return;
+    }
+    c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
+    sx_say(m, "sx_put(s_v + (%s) * SX_ROW, tid, %s, L(y));", row, value.s);
     sx_say(m, "if (tid == 0) s_dst[%s] = D%zu + (sx_u64)(%s)%s;", row, sum, c.s, by ? " * SX_CLASSES" : "");
 }
 
-static void say_row_sum(sx_em *m, bool by, const char *rows)
+/* Mode fast: opens what sums by label go through: the labels of the warp's tile, SX_LABELS at a time. */
+static void open_labels(sx_em *m)
 {
-    const char *each = by ? "SX_CLASSES" : "1";
-    if (!adds_first(m, by)) say_sum(m, by, NULL, "1", rows);
-    else sx_say(m, "sx_sum_brief(s_v, s_lane, s_dst, 0, %s, (%s) * %s, &k, args.rec);", each, rows, each);
+    if (m->s->info->classes <= 4) {            /* SX_FEW: all of them */
+        sx_say(m, "{");
+        sx_say(m, "const int bits = sx_bits(0);");
+        return;
+    }
+    sx_say(m, "SX_ROLLED for (int base = 0, most = SX_MOST(list), bits = sx_bits(most); SX_ANY(base < most); base += SX_LABELS) {");
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "sx_tell(&k, tid, base, L(list), s_label);");
+    sx_say(m, "SX_END");
+}
+
+/* Mode fast: the sums of the warp's rows, of which each lane looks after one (by label: row >> bits is what is summed), into its
+ * record. known: what the text says of a row before its place in the record; there: is there such a row? */
+static void say_batch(sx_em *m, bool by, const char *known, const char *there, const char *number)
+{
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "sx_half_sums(s_v, tid);");
+    sx_say(m, "SX_END");
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "const int row = tid %% 32%s;", by ? " >> bits" : "");
+    if (by) sx_say(m, "const unsigned label = sx_row_label(s_label, tid, bits);");
+    if (*known) sx_say(m, "%s", known);
+    sx_say(m, "if (tid %% 32 < SX_CUDA_BATCH && %s%s) {", by ? "label < SX_CLASSES && " : "", there);
+    sx_say(m, "sx_record(&k, s_own, tid, args.rec)[%s] += sx_row_sum(s_v, tid);", number);
+    sx_say(m, "}");
+    sx_say(m, "SX_END");
+}
+
+/* The same for rows of q sums, for the values of axis a from b on; a SIZE_MAX: there is no axis. */
+static void say_row_batch(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q, size_t a, const char *end)
+{
+    sx_name c, first = sx_named(m, "D%zu", sum[q - 1]), known = {""}, there = sx_named(m, "row < %zu", q), number;
+    for (size_t i = q - 1; i-- > 0;) first = sx_named(m, "row %% %zu == %zu ? D%zu : %s", q, i, sum[i], first.s);
+    if (a != SIZE_MAX) {
+        known = sx_named(m, "const int i%zu = b + row / %zu;", a, q);
+        there = sx_named(m, "row / %zu < at_once && i%zu < %s", q, a, end);
+    }
+    c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
+    number = sx_named(m, by ? "(%s) + (sx_u64)(%s) * SX_CLASSES + label" : "(%s) + (sx_u64)(%s)", first.s, c.s);
+    say_batch(m, by, known.s, there.s, number.s);
 }
 
 /* Sums of rows: as many rows at once as fit, over the values of the innermost axis. */
 static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
 {
+    const bool fast = m->s->fast;
     const size_t rows = m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
     for (size_t first = 0; first < n; first += rows) {
-        const size_t q = n - first < rows ? n - first : rows, at_once = rows / q;
+        const size_t q = n - first < rows ? n - first : rows;
+        if (fast && by) open_labels(m);
         if (!m->n_nest) {
             start_depth(m, 0, false);
             sx_say(m, "SX_PHASE");
             for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "%zu", i).s);
             sx_say(m, "SX_END");
-            say_row_sum(m, by, sx_named(m, "%zu", q).s);
+            if (fast) say_row_batch(m, sink, by, sum + first, q, SIZE_MAX, "");
+            else say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
+            if (fast && by) sx_say(m, "}");
             continue;
         }
         const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
         sx_name stop = m->n_nest == 1 ? sx_named(m, "hi") : sx_named(m, "N%zu", a);
         const char *end = stop.s;
         open_loops(m, m->n_nest - 1);
-        sx_say(m, "SX_ROLLED for (int b = %s; b < %s; b += %zu) {", m->n_nest == 1 ? "lo" : "0", end, at_once);
+        if (fast) sx_say(m, "const int at_once = SX_CUDA_BATCH / (%zu%s);", q, by ? " << bits" : "");
+        else sx_say(m, "const int at_once = %zu;", rows / q);
+        sx_say(m, "SX_ROLLED for (int b = %s; b < %s; b += at_once) {", m->n_nest == 1 ? "lo" : "0", end);
         sx_say(m, "SX_PHASE");
-        sx_say(m, "SX_ROLLED for (int j = 0; j < %zu && b + j < %s; j++) {", at_once, end);
+        sx_say(m, "SX_ROLLED for (int j = 0; j < at_once && b + j < %s; j++) {", end);
         sx_say(m, "const int i%zu = b + j;", a);
         start_depth(m, m->n_nest, true);
         say_numbers(m);
@@ -146,9 +189,11 @@ static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n
         for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "j * %zu + %zu", q, i).s);
         sx_say(m, "}");
         sx_say(m, "SX_END");
-        say_row_sum(m, by, sx_named(m, "(%s - b < %zu ? %s - b : %zu) * %zu", end, at_once, end, at_once, q).s);
+        if (fast) say_row_batch(m, sink, by, sum + first, q, a, end);
+        else say_sum(m, by, NULL, "1", sx_named(m, "(%s - b < at_once ? %s - b : at_once) * %zu", end, end, q).s);
         sx_say(m, "}");
         close_loops(m, m->n_nest - 1);
+        if (fast && by) sx_say(m, "}");
     }
 }
 
@@ -169,33 +214,39 @@ static void say_values(sx_em *m, sx_id plane, const char *from)
 /* Sums of a plane: as many classes at once as shared memory has rows for. */
 static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
 {
-    sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
+    const bool fast = m->s->fast;
+    sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]), first;
     const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
-    const bool brief = m->s->fast && !by;                 /* a thread adds its pixels first */
     /* (a double where nothing counts may be beyond single precision) */
-    const bool p = brief && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
+    const bool p = fast && !by && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
     const sx_id plane = p ? sx_em_node(m, sx_em_node(m, a)->arg[0])->arg[0] : a;
+    const size_t at_once = !fast ? m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT : by ? SX_CUDA_BATCH / 4 : SX_CUDA_BATCH;
     memset(m->body, 0, m->n_ids);
     sx_em_mark_body(m, plane);
     const bool reads = sx_em_reads_logits(m), rolled = sx_em_long_body(m);
+    if (fast && by) open_labels(m);
     for (int part = 0; part < 2; part++) {
-        const size_t n = sx_em_open_group(m, part, brief ? SX_ROWS_BRIEF : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
+        const size_t n = sx_em_open_group(m, part, at_once);
         if (n == 0) continue;
         sx_say(m, "SX_PHASE");
         if (reads) sx_say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
         sx_say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL_8", n, reads ? ", from += SX_STEP" : "");
         sx_say(m, "const int c = c0 + q;");
         say_values(m, plane, "from");
-        if (p) sx_say(m, "sx_put_brief_p(s_v + q * SX_ROW_BRIEF, tid, w, %s, %s);", sx_em_var(m, a, "_m").s, sx_em_var(m, a, "_by").s);
-        else if (brief) sx_say(m, "sx_put_brief(s_v + q * SX_ROW_BRIEF, tid, w, L(y));");
+        if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, a, "_m").s, sx_em_var(m, a, "_by").s);
+        else if (fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, s_label, w, L(y));");
+        else if (fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
         else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
         sx_say(m, "}");
         sx_say(m, "SX_END");
-        sx_name first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
-        if (brief) sx_say(m, "sx_sum_brief(s_v, s_lane, 0, %s, 1, %zu, &k, args.rec);", first.s, n);
-        else say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
+        first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
+        if (!fast) say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
+        else
+            say_batch(m, by, "", sx_named(m, "row < %zu", n).s,
+                      sx_named(m, by ? "%s + (sx_u64)label * SX_CLASSES + row" : "%s + row", first.s).s);
         sx_say(m, "}");
     }
+    if (fast && by) sx_say(m, "}");
 }
 
 static void say_map(sx_em *m, size_t sink, size_t map)
@@ -260,7 +311,7 @@ static bool has_lists(const sx_em *m)
 {
     for (size_t i = 0; i < m->s->n_sum; i++) {
         const sx_node *n = sx_em_node(m, m->s->sum[i]);
-        if (n->op == SX_OP_bysum && !sx_emit_counts(m->g, m->s->sum[i]) && (sx_em_plane(m, n->arg[0]) || !adds_first(m, true))) return true;
+        if (n->op == SX_OP_bysum && !sx_emit_counts(m->g, m->s->sum[i])) return !m->s->fast || m->s->info->classes > 4;
     }
     return false;
 }
@@ -307,7 +358,7 @@ static void say_head(sx_em *m)
     sx_say(m, "#define SX_PROBABILITIES %d", s->info->activation == SX_PROBS);
     sx_say(m, "#define SX_CLASSES %zu", s->info->classes);
     sx_say(m, "#define SX_ROWS %d", s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
-    sx_say(m, "#define SX_LISTS %d", has_lists(m));
+    sx_say(m, "#define SX_OWN %zu", m->e->own);
     sx_say(m, "#define SX_FIELDS %zu", m->e->n_field);
     sx_say(m, "#define SX_PAR %zu", m->e->n_par);
     sx_say(m, "#ifndef SX_CUDA_BLOCKS\n#define SX_CUDA_BLOCKS %d\n#endif", first_blocks(m));
@@ -317,11 +368,13 @@ static void say_head(sx_em *m)
     sx_append(m, sx_text_fast, sx_text_fast_size);
     sx_append(m, sx_text_pixel, sx_text_pixel_size);
     sx_append(m, sx_text_kernel, sx_text_kernel_size);
+    sx_append(m, sx_text_sums, sx_text_sums_size);
 }
 
 void sx_em_print(sx_em *m)
 {
     size_t *list = sx_calloc(m->s->n_sum + 1, sizeof *list);
+    const bool lists = has_lists(m);
     if (!list) {
         m->nomem = true;
         return;
@@ -332,26 +385,38 @@ void sx_em_print(sx_em *m)
     sx_say(m, "SX_KERNEL(sx_pass)");
     sx_say(m, "{");
     sx_say(m, "SX_ARGS;");
-    sx_say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
-    sx_say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
-    sx_say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS);");
-    sx_say(m, "SX_SHARED(unsigned char, s_loc, SX_ROW);");
-    sx_say(m, "SX_SHARED(sx_tiles, s_tiles_, 1);");
-    sx_say(m, "sx_tiles *const s_tiles = s_tiles_;");
+    if (m->s->fast) {
+        sx_say(m, "SX_SHARED(T, s_v, SX_CUDA_THREADS / 32 * SX_CUDA_BATCH * SX_WARP_ROW);");
+        sx_say(m, "SX_SHARED(T, s_own, SX_OWN ? SX_CUDA_THREADS / 32 * SX_OWN : 1);");
+        sx_say(m, "SX_SHARED(int, s_label, SX_CUDA_THREADS / 32 * SX_LABELS);");
+    } else {
+        sx_say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
+        sx_say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
+        sx_say(m, "SX_SHARED(sx_u64, s_dst, SX_ROWS);");
+        sx_say(m, "SX_SHARED(unsigned char, s_loc, SX_ROW);");
+        sx_say(m, "SX_SHARED(sx_tiles, s_tiles_, 1);");
+        sx_say(m, "sx_tiles *const s_tiles = s_tiles_;");
+    }
     sx_say(m, "sx_chunk k;");
     sx_say(m, "SX_ROLLED for (sx_u64 unit = SX_BID; unit < args.n_task * SX_UNITS; unit += SX_GRID) {");
-    sx_say(m, "SX_ROLLED for (sx_unit_at(&args, unit, &k); k.left > 0; sx_next_chunk(&args, &k)) {");
+    sx_say(m, "sx_unit_at(&args, unit, &k);");
+    if (m->e->own) sx_say(m, "SX_PHASE sx_begin_record(s_own, tid); SX_END");
+    sx_say(m, "SX_ROLLED for (; k.left > 0; sx_next_chunk(&args, &k)) {");
     sx_say(m, "SX_LOCAL(int, y, SX_V);");
+    if (lists && m->s->fast) sx_say(m, "SX_LOCAL(sx_list, list, 1);");
     enter_sink(m, SIZE_MAX);
     start_depth(m, 0, false);
     say_numbers(m);
     sx_em_say_variables(m);
     sx_say(m, "SX_PHASE");
-    sx_say(m, "sx_labels(&k, tid, L(y), s_loc, s_tiles);");
+    sx_say(m, "sx_labels(&k, tid, L(y));");
+    if (lists && m->s->fast) sx_say(m, "sx_look_up(&k, tid, 0, L(list));");
+    else if (lists) sx_say(m, "sx_lists(&k, tid, s_loc, s_tiles);");
     sx_em_say_levels(m);
     sx_say(m, "SX_END");
     for (size_t i = 0; i < m->e->n_sink; i++) say_sink(m, i, list);
     sx_say(m, "}");
+    if (m->e->own) sx_say(m, "SX_PHASE sx_end_record(&k, s_own, tid); SX_END");
     sx_say(m, "}");
     sx_say(m, "}");
     sx_free(list);

@@ -27,7 +27,7 @@ struct sx_cuda_work {
     double *constant;            /* of the imports that the program lacks; set_len - sx_prog_import_len of them */
     size_t most_parts;           /* values of the longest first axis */
     size_t budget;
-    bool sparse;                 /* records have numbers that no kernel writes: labels that a tile lacks, counts */
+    bool sparse;                 /* records must be 0 before: kernels add to them, or leave some out (labels that a tile lacks, counts) */
     sx_gpu_args args;
 };
 
@@ -118,7 +118,7 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
     w->classes = spec->info->classes;
     w->budget = BUDGET;
     for (size_t i = 0; i < spec->n_sum; i++)
-        w->sparse |= node(w, spec->sum[i])->op == SX_OP_bysum || sx_emit_counts(spec->g, spec->sum[i]);
+        w->sparse |= spec->fast || node(w, spec->sum[i])->op == SX_OP_bysum || sx_emit_counts(spec->g, spec->sum[i]);
     for (int a = 0; a < sx_graph_axes(spec->g); a++) w->count[a] = sx_prog_axis(prog, a);
     w->list = sx_calloc(spec->n_sum + spec->n_map + 1, sizeof *w->list);
     if (!w->list) e = sx_nomem(er);
@@ -129,6 +129,7 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
         w->spec.map = w->list + spec->n_sum;
     }
     if (!e) e = sx_emit(&w->spec, &w->e, er);
+    if (!e && w->e->own) w->sparse = false;
     if (!e) e = place_imports(w, er);
     if (!e) e = fill_par(w, er);
     if (!e) e = SX_CU(d, er, set_current, d->ctx);
@@ -282,11 +283,17 @@ static part make_part(const sx_cuda_work *w, size_t number, size_t of, sx_gpu_ar
     return p;
 }
 
+/* Records of a task. */
+static size_t records(const sx_cuda_work *w)
+{
+    return SX_BLOCK / SX_CUDA_UNIT(w->spec.fast) * SX_CUDA_RECORDS(w->spec.fast);
+}
+
 static size_t map_bytes(const sx_cuda_work *w, const part *p) { return p->map_rec * SX_BLOCK * w->es; }
 
 static size_t task_bytes(const sx_cuda_work *w, const part *p)
 {
-    return p->rec * (SX_BLOCK / SX_TILE * w->es + sizeof(double)) + map_bytes(w, p);
+    return p->rec * (records(w) * w->es + sizeof(double)) + map_bytes(w, p);
 }
 
 /* How many tasks a batch has and in how many parts the sweep goes: few parts first, since each reads the logits again. */
@@ -449,8 +456,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
 {
     sx_cuda_work *w = q->w;
     sx_cuda *d = w->d;
-    const size_t rec = b->part.rec, records = b->n * (SX_BLOCK / SX_TILE) * rec * w->es;
-    const size_t units = b->n * (SX_BLOCK / ((size_t)SX_CUDA_THREADS * SX_CUDA_UNIT * (w->es == 8 ? 2 : 4)));
+    const size_t rec = b->part.rec, units = b->n * (SX_BLOCK / SX_CUDA_UNIT(w->spec.fast));
     const size_t folds = (b->n * rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
     const sx_module *m = w->module;
     w->args.part = d->records.p;
@@ -459,7 +465,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     w->args.rec = rec;
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
-    if (!e && rec && w->sparse) e = SX_CU(d, er, set_words, d->records.p, 0, records / 4, d->stream);
+    if (!e && rec && w->sparse) e = SX_CU(d, er, set_words, d->records.p, 0, b->n * records(w) * rec * w->es / 4, d->stream);
     if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
@@ -569,7 +575,7 @@ static sx_err run_batch(wave *q, size_t tasks, size_t parts, sx_error *er)
         if (e) return e;
         *b = (batch){.first = q->first, .n = q->n, .part = make_part(w, i, parts, &w->args), .number = d->batch};
         const size_t results = cell_bytes(b) + b->n * map_bytes(w, &b->part);
-        e = sx_cu_room(d, &d->records, b->n * (SX_BLOCK / SX_TILE) * b->part.rec * w->es + 1, er);
+        e = sx_cu_room(d, &d->records, b->n * records(w) * b->part.rec * w->es + 1, er);
         if (!e) e = sx_cu_room(d, &d->results, results + 1, er);
         if (!e) e = sx_cu_pin(d, &s->results, results + 1, er);
         if (!e) e = compute(q, b, s, er);

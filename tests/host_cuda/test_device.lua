@@ -62,12 +62,15 @@ local function losses(d)
     L.dice {} + 0.5 * L.focal {}, L.ce {unit = "image"}, L.dice {unit = "image"}}
 end
 
+-- (a NaN's sign is not among the bits that a card keeps)
+local function bits(x) return x ~= x and "nan" or ("%a"):format(x) end
+
 local function same(d, loss, precision)
   local a = loss:eval(d, {precision = precision, device = "cpu"})
   local b = loss:eval(d, {precision = precision, device = "cuda", mode = "exact"})
   eq(b.stats.why_cpu, nil)
   ok(b.stats.on_gpu > 0 and b.stats.on_cpu == 0, "not on the GPU")
-  eq(("%a"):format(b.value), ("%a"):format(a.value))
+  eq(bits(b.value), bits(a.value))
   eq(b.per_class, a.per_class)
   eq(b.images, a.images)
   eq(b.stats.pixels, a.stats.pixels)
