@@ -96,11 +96,15 @@ static size_t sums_of(const sx_em *m, size_t sink, bool by, bool plane, size_t *
     return n;
 }
 
+/* SX_FEW: sums by label are of all of them. */
+static bool few_labels(const sx_em *m) { return m->s->info->classes <= 4; }
+static const char *lists_of(const sx_em *m) { return few_labels(m) ? "0" : "L(list)"; }
+
 static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 {
     sx_name value = sx_em_var(m, sx_em_node(m, m->s->sum[sum])->arg[0], ""), c;
     if (m->s->fast) {
-        if (by) sx_say(m, "sx_put_by(s_v, tid, (%s) << bits, bits, s_label, %s, L(y));", row, value.s);
+        if (by) sx_say(m, "sx_put_by(s_v, tid, (%s) << bits, bits, base, %s, %s, L(y));", row, lists_of(m), value.s);
         else sx_say(m, "sx_put(s_v, tid, %s, %s, L(y));", row, value.s);
         return;
     }
@@ -112,14 +116,17 @@ static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 /* Mode fast: opens what sums by label go through: the labels of the warp's tile, SX_LABELS at a time. */
 static void open_labels(sx_em *m)
 {
-    if (m->s->info->classes <= 4) {            /* SX_FEW: all of them */
+    if (few_labels(m)) {
         sx_say(m, "{");
-        sx_say(m, "const int bits = sx_bits(0);");
+        sx_say(m, "const int bits = sx_bits(0), base = 0;");
         return;
     }
     sx_say(m, "SX_ROLLED for (int base = 0, most = SX_MOST(list), bits = sx_bits(most); SX_ANY(base < most); base += SX_LABELS) {");
     sx_say(m, "SX_PHASE");
-    sx_say(m, "sx_tell(&k, tid, base, L(list), s_label);");
+    sx_say(m, "sx_tell(&k, tid, base, L(list), s_label, s_place);");
+    sx_say(m, "SX_END");
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "sx_find(&k, tid, L(y), L(list), s_place);");
     sx_say(m, "SX_END");
 }
 
@@ -158,7 +165,8 @@ static void say_row_batch(sx_em *m, size_t sink, bool by, const size_t *sum, siz
 static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
 {
     const bool fast = m->s->fast;
-    const size_t rows = m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
+    /* (by label in mode fast a sum may take all rows that there are) */
+    const size_t rows = fast && by ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
     for (size_t first = 0; first < n; first += rows) {
         const size_t q = n - first < rows ? n - first : rows;
         if (fast && by) open_labels(m);
@@ -220,21 +228,24 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     /* (a double where nothing counts may be beyond single precision) */
     const bool p = fast && !by && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
     const sx_id plane = p ? sx_em_node(m, sx_em_node(m, a)->arg[0])->arg[0] : a;
-    const size_t at_once = !fast ? m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT : by ? SX_CUDA_BATCH / 4 : SX_CUDA_BATCH;
+    const size_t at_once = !fast ? m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT : SX_CUDA_BATCH;
     memset(m->body, 0, m->n_ids);
     sx_em_mark_body(m, plane);
     const bool reads = sx_em_reads_logits(m), rolled = sx_em_long_body(m);
     if (fast && by) open_labels(m);
     for (int part = 0; part < 2; part++) {
-        const size_t n = sx_em_open_group(m, part, at_once);
+        const bool some = fast && by;             /* as many as there is room for, with the labels */
+        const size_t n = some ? 1 - (size_t)part : sx_em_open_group(m, part, at_once);
         if (n == 0) continue;
+        if (some) sx_say(m, "SX_ROLLED for (int c0 = 0; c0 < SX_CLASSES; c0 += SX_CUDA_BATCH >> bits) {");
         sx_say(m, "SX_PHASE");
         if (reads) sx_say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-        sx_say(m, "%s for (int q = 0; q < %zu; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL_8", n, reads ? ", from += SX_STEP" : "");
+        sx_say(m, "%s for (int q = 0; %s; q++%s) {", rolled || some ? "SX_ROLLED" : "SX_UNROLL_8",
+               some ? "q < SX_CUDA_BATCH >> bits && c0 + q < SX_CLASSES" : sx_named(m, "q < %zu", n).s, reads ? ", from += SX_STEP" : "");
         sx_say(m, "const int c = c0 + q;");
         say_values(m, plane, "from");
         if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, a, "_m").s, sx_em_var(m, a, "_by").s);
-        else if (fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, s_label, w, L(y));");
+        else if (fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, base, %s, w, L(y));", lists_of(m));
         else if (fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
         else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
         sx_say(m, "}");
@@ -242,7 +253,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
         if (!fast) say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         else
-            say_batch(m, by, "", sx_named(m, "row < %zu", n).s,
+            say_batch(m, by, "", some ? "c0 + row < SX_CLASSES" : sx_named(m, "row < %zu", n).s,
                       sx_named(m, by ? "%s + (sx_u64)label * SX_CLASSES + row" : "%s + row", first.s).s);
         sx_say(m, "}");
     }
@@ -311,7 +322,7 @@ static bool has_lists(const sx_em *m)
 {
     for (size_t i = 0; i < m->s->n_sum; i++) {
         const sx_node *n = sx_em_node(m, m->s->sum[i]);
-        if (n->op == SX_OP_bysum && !sx_emit_counts(m->g, m->s->sum[i])) return !m->s->fast || m->s->info->classes > 4;
+        if (n->op == SX_OP_bysum && !sx_emit_counts(m->g, m->s->sum[i])) return !m->s->fast || !few_labels(m);
     }
     return false;
 }
@@ -337,12 +348,16 @@ static void say_par(sx_em *m)
 static int first_blocks(sx_em *m)
 {
     int rows = 0;
+    bool heavy = false;          /* sums of planes */
+    for (size_t i = 0; i < m->s->n_sum; i++)
+        heavy |= !sx_emit_counts(m->g, m->s->sum[i]) && sx_em_plane(m, sx_em_node(m, m->s->sum[i])->arg[0]);
     enter_sink(m, SIZE_MAX);
     for (size_t i = 0; i < m->n_order; i++)
         for (const char *const *p = sx_em_parts(m, m->order[i]); *p; p++)
-            if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op == SX_OP_basis ? 16 : 1;
+            if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op != SX_OP_basis ? 1 : m->s->fast ? 2 : 16;
     if (m->s->use_double) return 2;
-    if (m->s->fast) return 4;
+    if (m->s->fast && few_labels(m)) return heavy || rows > 12 ? 2 : 4;       /* twice the pixels */
+    if (m->s->fast) return rows > 20 ? 3 : 4;
     return rows > 21 ? 2 : rows > (m->s->info->classes == 2 ? 13 : 9) ? 3 : 4;
 }
 
@@ -389,6 +404,7 @@ void sx_em_print(sx_em *m)
         sx_say(m, "SX_SHARED(T, s_v, SX_CUDA_THREADS / 32 * SX_CUDA_BATCH * SX_WARP_ROW);");
         sx_say(m, "SX_SHARED(T, s_own, SX_OWN ? SX_CUDA_THREADS / 32 * SX_OWN : 1);");
         sx_say(m, "SX_SHARED(int, s_label, SX_CUDA_THREADS / 32 * SX_LABELS);");
+        sx_say(m, "SX_SHARED(unsigned char, s_place, SX_FEW || !SX_BYTE_LABELS ? 1 : SX_CUDA_THREADS / 32 * (SX_CLASSES + 1));");
     } else {
         sx_say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
         sx_say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
@@ -410,7 +426,7 @@ void sx_em_print(sx_em *m)
     sx_em_say_variables(m);
     sx_say(m, "SX_PHASE");
     sx_say(m, "sx_labels(&k, tid, L(y));");
-    if (lists && m->s->fast) sx_say(m, "sx_look_up(&k, tid, 0, L(list));");
+    if (lists && m->s->fast) sx_say(m, "L(list)->n = (int)SX_GET(k.head + 2 * (tid * SX_V / SX_CUDA_TILE) + 1);");
     else if (lists) sx_say(m, "sx_lists(&k, tid, s_loc, s_tiles);");
     sx_em_say_levels(m);
     sx_say(m, "SX_END");

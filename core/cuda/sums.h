@@ -26,7 +26,7 @@ SX_DEVICE void sx_get4(T *x, const T *p)
  * same for every sum, whatever else is in the kernel. By label, a thread adds its pixels of each label that its tile has. */
 
 #define SX_WARP_ROW 36    /* 32 numbers, and two of the sum; 4 more than 32 keep neighbouring rows out of each other's banks */
-#define SX_LABELS 4       /* labels that are summed at once */
+#define SX_LABELS SX_CUDA_BATCH /* labels that are summed at once */
 
 /* Small records are kept here while a unit lasts: SX_OWN numbers per warp; 0: where the others are. */
 SX_DEVICE float *sx_record(const sx_chunk *k, float *s_own, int tid, sx_u64 rec)
@@ -44,25 +44,31 @@ SX_DEVICE void sx_end_record(const sx_chunk *k, const float *s_own, int tid)
     SX_ROLLED for (int i = tid % 32; i < SX_OWN; i += 32) k->part[tid / 32 * SX_OWN + i] = s_own[tid / 32 * SX_OWN + i];
 }
 
-/* The list of the thread's tile: how many labels it has, and of those from base on one per thread. */
+/* The labels of the thread's tile: how many; where in their list those of its pixels are, and whether that is one place. */
 typedef struct sx_list {
-    int n, base, label;
+    int n, same, place[SX_V];
 } sx_list;
 
-SX_DEVICE void sx_look_up(const sx_chunk *k, int tid, int base, sx_list *l)
+#if !SX_FEW
+/* The list, for the warp's threads: labels from base on, and (bytes) the place of each. */
+SX_DEVICE void sx_tell(const sx_chunk *k, int tid, int base, const sx_list *l, int *s_label, unsigned char *s_place)
 {
-    const int tile = tid * SX_V / SX_CUDA_TILE, i = base + tid % 32;
-    l->n = (int)SX_GET(k->head + 2 * tile + 1);
-    l->base = base;
-    l->label = tid % 32 < SX_LABELS && i < l->n ? sx_label_of(k, tile, i) : -1;
+    const int lane = tid % 32, tile = tid * SX_V / SX_CUDA_TILE;
+    if (lane < SX_LABELS) s_label[tid / 32 * SX_LABELS + lane] = base + lane < l->n ? sx_label_of(k, tile, base + lane) : -1;
+#if SX_BYTE_LABELS
+    SX_ROLLED for (int i = lane; base == 0 && i < l->n; i += 32) s_place[tid / 32 * (SX_CLASSES + 1) + sx_label_of(k, tile, i)] = (unsigned char)i;
+#endif
 }
 
-/* What the threads of a warp tell each other: the labels from base on. */
-SX_DEVICE void sx_tell(const sx_chunk *k, int tid, int base, sx_list *l, int *s_label)
+SX_DEVICE void sx_find(const sx_chunk *k, int tid, const int *y, sx_list *l, const unsigned char *s_place)
 {
-    if (l->base != base) sx_look_up(k, tid, base, l);
-    if (tid % 32 < SX_LABELS) s_label[tid / 32 * SX_LABELS + tid % 32] = l->label;
+    l->same = 1;
+    SX_EACH(v) {
+        l->place[v] = SX_BYTE_LABELS ? s_place[tid / 32 * (SX_CLASSES + 1) + y[v]] : SX_GET(k->loc + tid * SX_V + v);
+        l->same = l->same && y[v] == y[0];
+    }
 }
+#endif
 
 /* Labels of a list at most, of those that go through them together: a warp, of one tile; on the host the block. The vote tells the
  * compiler that a warp's threads agree. */
@@ -81,9 +87,10 @@ SX_DEVICE int sx_longest(sx_list (*l)[1])
 #endif
 
 /* Rows are 1 << bits for each value: as many labels as are summed at once. */
-SX_DEVICE int sx_bits(int n) 
+SX_DEVICE int sx_bits(int n)
 {
-    return SX_FEW ? SX_CLASSES <= 2 ? 1 : 2 : SX_ANY(n > 2) ? 2 : SX_ANY(n > 1) ? 1 : 0;
+    if (SX_FEW) return SX_CLASSES <= 2 ? 1 : 2;
+    return SX_ANY(n > 8) ? 4 : SX_ANY(n > 4) ? 3 : SX_ANY(n > 2) ? 2 : SX_ANY(n > 1) ? 1 : 0;
 }
 
 /* Label of the row that a lane looks after; C or more: none. */
@@ -98,13 +105,16 @@ SX_DEVICE unsigned sx_row_label(const int *s_label, int tid, int bits)
 #endif
 }
 
-SX_DEVICE void sx_set_row(float *s_v, int tid, int row, const float *w)
+SX_DEVICE float *sx_slot(float *s_v, int tid, int row) { return s_v + (tid / 32 * SX_CUDA_BATCH + row) * SX_WARP_ROW + tid % 32; }
+
+/* The thread's pixels, added up. */
+SX_DEVICE float sx_all(const float *w)
 {
     float a[SX_V];
     SX_EACH(v) a[v] = w[v];
     SX_UNROLL for (int n = SX_V / 2; n; n /= 2)
         SX_UNROLL for (int v = 0; v < n; v++) a[v] = a[2 * v] + a[2 * v + 1];
-    s_v[(tid / 32 * SX_CUDA_BATCH + row) * SX_WARP_ROW + tid % 32] = a[0];
+    return a[0];
 }
 
 /* Values of the thread's pixels into a row, 0 where they do not count. */
@@ -112,7 +122,7 @@ SX_DEVICE void sx_put(float *s_v, int tid, int row, const float *x, const int *y
 {
     float w[SX_V];
     SX_EACH(v) w[v] = y[v] < SX_CLASSES ? x[v] : 0.0f;
-    sx_set_row(s_v, tid, row, w);
+    *sx_slot(s_v, tid, row) = sx_all(w);
 }
 
 /* The same of probabilities, from their logits (sx_p): `by` is 0 where they do not count, and no logit is NaN or +inf. */
@@ -120,23 +130,33 @@ SX_DEVICE void sx_put_p(float *s_v, int tid, int row, const float *x, const floa
 {
     float w[SX_V];
     SX_EACH(v) w[v] = sx_ex2(fmaf(x[v], SX_M_LOG2EF, -ref[v])) * by[v];
-    sx_set_row(s_v, tid, row, w);
+    *sx_slot(s_v, tid, row) = sx_all(w);
 }
 
-/* By label, into 1 << bits rows. */
-SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, const int *s_label, const float *x, const int *y)
+/* By label, into 1 << bits rows: those of the labels from base on. */
+SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const sx_list *l, const float *x, const int *y)
 {
-    if (bits == 0) {         /* all pixels have it */
-        sx_set_row(s_v, tid, row, x);
-        return;
-    }
-    SX_UNROLL for (int i = 0; i < (SX_FEW ? SX_CLASSES : SX_LABELS); i++) {
-        if (!SX_FEW && i >= 1 << bits) break;
-        const int label = SX_FEW ? i : s_label[tid / 32 * SX_LABELS + i];
+#if SX_FEW
+    (void)bits, (void)base, (void)l;
+    SX_UNROLL for (int i = 0; i < SX_CLASSES; i++) {
         float w[SX_V];
-        SX_EACH(v) w[v] = y[v] == label ? x[v] : 0.0f;
-        sx_set_row(s_v, tid, row + i, w);
+        SX_EACH(v) w[v] = y[v] == i ? x[v] : 0.0f;
+        *sx_slot(s_v, tid, row + i) = sx_all(w);
     }
+#else
+    float *const slot = sx_slot(s_v, tid, row);
+    (void)y;
+    SX_ROLLED for (int i = 0; bits && i < 1 << bits; i += 2) slot[i * SX_WARP_ROW] = slot[(i + 1) * SX_WARP_ROW] = 0.0f;
+    if (l->same) {
+        const int i = l->place[0] - base;
+        if (i >= 0 && i < SX_LABELS) slot[i * SX_WARP_ROW] = sx_all(x);
+    } else {
+        SX_EACH(v) {
+            const int i = l->place[v] - base;
+            if (i >= 0 && i < SX_LABELS) slot[i * SX_WARP_ROW] = slot[i * SX_WARP_ROW] + x[v];
+        }
+    }
+#endif
 }
 
 /* The rows' sums: half of a row by each thread of a warp. */

@@ -7,6 +7,7 @@ bench.lua: times losses on a GPU against the bandwidth of its memory, measured b
     repeats=15       evaluations of which the median is taken
     seconds=150      lines that would begin later are left out, with a word
     cases=19:float16,2:float32   which dumps, in this order
+    modes=fast,exact
     figures=FILE     the figures again, tab-separated, for ratios.lua
     compile=yes      only compiles the kernels, into the cache: one small image, nothing is timed
     compile=sm_90    times NVRTC alone, for each kernel; needs no GPU
@@ -17,7 +18,7 @@ starts: uploads are not timed. A figure is the median of `repeats` evaluations, 
 local core = require "segx.core"
 local L, A = segx.loss, segx.axis
 
-local opts = {bytes = "8G", size = "512x1024", seconds = "150", repeats = "15",
+local opts = {bytes = "8G", size = "512x1024", seconds = "150", repeats = "15", modes = "fast,exact",
   cases = "19:float16,19:float32,2:float16,2:float32,150:float16,150:float32"}
 for _, a in ipairs(arg) do
   local key, value = a:match "^(%w+)=(.+)$"
@@ -111,6 +112,7 @@ local failed = false
 
 -- One cell per column of a mode; seconds of one gamma are kept for the sweeps.
 local function cells(d, work, mode, bytes, one)
+  if not opts.modes:find(mode, 1, true) then return "| | | " end
   if core.clock() - started > tonumber(opts.seconds) then return "| out of time | | | " end
   local fine, seconds, kernel, walks = pcall(function() return time(d, tensors(d, work), mode) end)
   if not fine then
