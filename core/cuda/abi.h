@@ -15,7 +15,7 @@
 #define SX_CUDA_THREADS 256
 #define SX_CUDA_UNIT(fast) ((fast) ? 16384 : 4096)       /* pixels */
 #define SX_CUDA_RECORDS(fast) ((fast) ? SX_CUDA_THREADS / 32 : SX_CUDA_UNIT(0) / SX_CUDA_TILE)   /* of a unit */
-#define SX_CUDA_BATCH 16         /* rows of a warp that mode fast sums at once (sums.h) */
+#define SX_CUDA_BATCH 32         /* rows of a warp that mode fast sums at once (sums.h) */
 #define SX_CUDA_PAR 900          /* numbers in par at most: arguments of a kernel are 4 KiB */
 #ifndef SX_PAR
 #define SX_PAR SX_CUDA_PAR       /* a text defines it as what it needs */

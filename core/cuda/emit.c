@@ -152,7 +152,7 @@ static void lay_out_par(sx_em *m)
 /* Small records without sweep axes, which are as long as the text says. */
 static void choose_own(sx_em *m)
 {
-    enum { MOST = 512 };         /* of shared memory: 16 KiB */
+    enum { MOST = 256 };         /* of shared memory: 8 KiB */
     const size_t classes = m->s->info->classes;
     size_t rec = 0;
     for (size_t i = 0; m->s->fast && i < m->s->n_sum; i++) {

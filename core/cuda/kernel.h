@@ -439,11 +439,21 @@ SX_DEVICE float sx_power(const float *r, const sx_pw *g)
     return parity == 1 ? copysignf(y, r[0]) : y;
 }
 
+/* Of what is not negative. */
+SX_DEVICE float sx_power_pos(const float *r, const sx_pw *g) { return sx_ex2(SX_GET(&g->hi) * r[1]); }
+
 SX_DEVICE float sx_power1(float x, const sx_pw *g)
 {
     float r[SX_BASIS];
     sx_basis(r, x, 0);
     return sx_power(r, g);
+}
+
+SX_DEVICE float sx_power1_pos(float x, const sx_pw *g)
+{
+    float r[SX_BASIS];
+    sx_basis(r, x, 0);
+    return sx_power_pos(r, g);
 }
 
 #else

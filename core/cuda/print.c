@@ -135,13 +135,10 @@ static void open_labels(sx_em *m)
 static void say_batch(sx_em *m, bool by, const char *known, const char *there, const char *number)
 {
     sx_say(m, "SX_PHASE");
-    sx_say(m, "sx_half_sums(s_v, tid);");
-    sx_say(m, "SX_END");
-    sx_say(m, "SX_PHASE");
     sx_say(m, "const int row = tid %% 32%s;", by ? " >> bits" : "");
     if (by) sx_say(m, "const unsigned label = sx_row_label(s_label, tid, bits);");
     if (*known) sx_say(m, "%s", known);
-    sx_say(m, "if (tid %% 32 < SX_CUDA_BATCH && %s%s) {", by ? "label < SX_CLASSES && " : "", there);
+    sx_say(m, "if (%s%s) {", by ? "label < SX_CLASSES && " : "", there);
     sx_say(m, "sx_record(&k, s_own, tid, args.rec)[%s] += sx_row_sum(s_v, tid);", number);
     sx_say(m, "}");
     sx_say(m, "SX_END");
@@ -356,7 +353,7 @@ static int first_blocks(sx_em *m)
         for (const char *const *p = sx_em_parts(m, m->order[i]); *p; p++)
             if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op != SX_OP_basis ? 1 : m->s->fast ? 2 : 16;
     if (m->s->use_double) return 2;
-    if (m->s->fast && few_labels(m)) return heavy || rows > 12 ? 2 : 4;       /* twice the pixels */
+    if (m->s->fast && few_labels(m)) return heavy ? 2 : rows > 12 ? 3 : 4;    /* twice the pixels */
     if (m->s->fast) return rows > 20 ? 3 : 4;
     return rows > 21 ? 2 : rows > (m->s->info->classes == 2 ? 13 : 9) ? 3 : 4;
 }

@@ -107,6 +107,13 @@ static sx_name power_of(sx_em *m, sx_id id)
     return sx_named(m, by_class ? "k.pow + P%zu + (%s) * SX_CLASSES + c" : "k.pow + P%zu + (%s)", sx_em_power(m, id), c.s);
 }
 
+/* Mode fast: powers of what is never negative take less. */
+static const char *positive(const sx_em *m, sx_id basis)
+{
+    const sx_op op = (sx_op)sx_em_node(m, sx_em_node(m, basis)->arg[0])->op;
+    return m->s->fast && (op == SX_OP_u || op == SX_OP_pt || op == SX_OP_p || op == SX_OP_ce) ? "_pos" : "";
+}
+
 /* -- Levels ------------------------------------------------------------------------------------------- */
 
 static int larger(int a, int b) { return a > b ? a : b; }
@@ -234,8 +241,8 @@ static void say_plane(sx_em *m, sx_id id, const char *x)
     case SX_OP_basis: sx_say(m, "const T n%u = %s;", k, sx_em_value(m, n->arg[0]).s); return;
     case SX_OP_powb: {
         const sx_id b = n->arg[0];
-        if (m->stored[b]) sx_say(m, "const T n%u = sx_power(%s + SX_BASIS * v, %s);", k, sx_em_var(m, b, "").s, power_of(m, n->arg[1]).s);
-        else sx_say(m, "const T n%u = sx_power1(%s, %s);", k, sx_em_value(m, sx_em_plane(m, b) ? b : sx_em_node(m, b)->arg[0]).s,
+        if (m->stored[b]) sx_say(m, "const T n%u = sx_power%s(%s + SX_BASIS * v, %s);", k, positive(m, b), sx_em_var(m, b, "").s, power_of(m, n->arg[1]).s);
+        else sx_say(m, "const T n%u = sx_power1%s(%s, %s);", k, positive(m, b), sx_em_value(m, sx_em_plane(m, b) ? b : sx_em_node(m, b)->arg[0]).s,
                  power_of(m, n->arg[1]).s);
         return;
     }
@@ -544,8 +551,8 @@ static void say_row(sx_em *m, sx_id id)
             sx_say(m, "sx_basis(%s + SX_BASIS * v, %s, B%zu);", sx_em_var(m, id, "").s, sx_em_value(m, t).s, sx_em_basis(m, id));
         return;
     case SX_OP_powb:
-        if (m->stored[t]) sx_say(m, "%s = sx_power(%s + SX_BASIS * v, %s);", d.s, sx_em_var(m, t, "").s, power_of(m, n->arg[1]).s);
-        else sx_say(m, "%s = sx_power1(%s, %s);", d.s, sx_em_value(m, sx_em_node(m, t)->arg[0]).s, power_of(m, n->arg[1]).s);
+        if (m->stored[t]) sx_say(m, "%s = sx_power%s(%s + SX_BASIS * v, %s);", d.s, positive(m, t), sx_em_var(m, t, "").s, power_of(m, n->arg[1]).s);
+        else sx_say(m, "%s = sx_power1%s(%s, %s);", d.s, positive(m, t), sx_em_value(m, sx_em_node(m, t)->arg[0]).s, power_of(m, n->arg[1]).s);
         return;
     default: break;
     }

@@ -22,10 +22,11 @@ SX_DEVICE void sx_get4(T *x, const T *p)
 
 /* -- Mode fast ------------------------------------------------------------------------------------
  * A warp adds up what its own pixels give, chunk after chunk, in its record of the unit; it waits for no other warp. Of a chunk: each
- * thread adds its pixels to one number; a row has those of the 32 threads, which two of them add, 16 rows at once. The order is the
- * same for every sum, whatever else is in the kernel. By label, a thread adds its pixels of each label that its tile has. */
+ * thread adds its pixels to one number; a row has those of the 32 threads, which one of them adds, as many rows at once as there are
+ * threads. The order is the same for every sum, whatever else is in the kernel. By label, there is a row for each label that the
+ * tile has. */
 
-#define SX_WARP_ROW 36    /* 32 numbers, and two of the sum; 4 more than 32 keep neighbouring rows out of each other's banks */
+#define SX_WARP_ROW 36    /* 4 more places keep neighbouring rows out of each other's banks */
 #define SX_LABELS SX_CUDA_BATCH /* labels that are summed at once */
 
 /* Small records are kept here while a unit lasts: SX_OWN numbers per warp; 0: where the others are. */
@@ -90,7 +91,7 @@ SX_DEVICE int sx_longest(sx_list (*l)[1])
 SX_DEVICE int sx_bits(int n)
 {
     if (SX_FEW) return SX_CLASSES <= 2 ? 1 : 2;
-    return SX_ANY(n > 8) ? 4 : SX_ANY(n > 4) ? 3 : SX_ANY(n > 2) ? 2 : SX_ANY(n > 1) ? 1 : 0;
+    return SX_ANY(n > 16) ? 5 : SX_ANY(n > 8) ? 4 : SX_ANY(n > 4) ? 3 : SX_ANY(n > 2) ? 2 : SX_ANY(n > 1) ? 1 : 0;
 }
 
 /* Label of the row that a lane looks after; C or more: none. */
@@ -146,7 +147,8 @@ SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const
 #else
     float *const slot = sx_slot(s_v, tid, row);
     (void)y;
-    SX_ROLLED for (int i = 0; bits && i < 1 << bits; i += 2) slot[i * SX_WARP_ROW] = slot[(i + 1) * SX_WARP_ROW] = 0.0f;
+    SX_UNROLL for (int b = 0; b < 5; b++)
+        if (bits > b) SX_UNROLL for (int i = b ? 1 << b : 0; i < 2 << b; i++) slot[i * SX_WARP_ROW] = 0.0f;
     if (l->same) {
         const int i = l->place[0] - base;
         if (i >= 0 && i < SX_LABELS) slot[i * SX_WARP_ROW] = sx_all(x);
@@ -159,22 +161,16 @@ SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const
 #endif
 }
 
-/* The rows' sums: half of a row by each thread of a warp. */
-SX_DEVICE void sx_half_sums(float *s_v, int tid)
-{
-    const int lane = tid % 32;
-    float *row = s_v + (tid / 32 * SX_CUDA_BATCH + lane / 2) * SX_WARP_ROW, x[4], a[4];
-    SX_UNROLL for (int i = 0; i < 4; i++) {
-        sx_get4(x, row + lane % 2 * 16 + 4 * i);
-        a[i] = (x[0] + x[1]) + (x[2] + x[3]);
-    }
-    row[32 + lane % 2] = (a[0] + a[1]) + (a[2] + a[3]);
-}
-
+/* The sum of the row that a lane looks after. */
 SX_DEVICE float sx_row_sum(const float *s_v, int tid)
 {
-    const float *row = s_v + (tid / 32 * SX_CUDA_BATCH + tid % 32) * SX_WARP_ROW;
-    return row[32] + row[33];
+    const float *row = s_v + tid * SX_WARP_ROW;
+    float x[4], a[8];
+    SX_UNROLL for (int i = 0; i < 8; i++) {
+        sx_get4(x, row + 4 * i);
+        a[i] = (x[0] + x[1]) + (x[2] + x[3]);
+    }
+    return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
 }
 
 #else
