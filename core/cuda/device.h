@@ -32,8 +32,8 @@ typedef struct sx_gpu_piece {
     size_t image, first, count, stride;
     sx_part_of logits, labels, *field;         /* field: [n_fields][double?] */
     size_t head, table;          /* of labels: where the tiles' heads and the table begin */
-    uint32_t *masked, *counts;   /* per block: pixels left out for their logits; [classes] pixels of each label that count. Known when
-                                  * the labels are there */
+    uint32_t *masked, *valid, *counts;   /* per block: pixels left out for their logits; those that count, [classes] by label. Known
+                                          * when the labels are there */
 } sx_gpu_piece;
 
 typedef struct sx_resident {

@@ -333,6 +333,7 @@ typedef struct wave {
     bool lessened;
     batch batch[2];
     int turn;
+    double *cells;               /* of a batch whose sweep goes in parts */
 } wave;
 
 static size_t to_256(size_t n) { return (n + 255) / 256 * 256; }
@@ -355,8 +356,10 @@ static sx_err begin(wave *q, sx_error *er)
     return e;
 }
 
-static sx_gpu_piece *piece_of(const wave *q, const sx_cuda_task *t)
+/* last: of the task before, or NULL. */
+static sx_gpu_piece *piece_of(const wave *q, const sx_cuda_task *t, sx_gpu_piece *last)
 {
+    if (last && last->image == q->v->first + t->image && t->first - last->first < last->count) return last;
     return &q->r->piece[q->r->start[q->v->first + t->image] + t->first / q->r->most];
 }
 
@@ -371,7 +374,7 @@ static sx_err bring(wave *q, size_t most, sx_error *er)
     d->batch++;
     for (q->n = 0; q->n < most; q->n++) {
         const sx_cuda_task *t = &q->v->task[q->first + q->n];
-        sx_gpu_piece *p = piece_of(q, t);
+        sx_gpu_piece *p = piece_of(q, t, last);
         const size_t block = (t->first - p->first) / SX_BLOCK;
         if (p != last && sx_resident_has(q->r, p, &w->wants)) {
             sx_resident_use(d, q->r, p, &w->wants);
@@ -379,14 +382,13 @@ static sx_err bring(wave *q, size_t most, sx_error *er)
             const sx_image *im;
             if (q->n > 0 && d->counts.uploaded >= enough) break;
             d->oom = false;
-            e = q->v->fetch(q->v->fetch_arg, p->image, &im, er);
+            e = q->v->fetch(q->v->arg, p->image, &im, er);
             if (!e) e = sx_resident_load(d, q->r, p, &w->wants, q->v->dump, im, q->v->pool, er);
             if (e == SX_EDEVICE && d->oom && q->n > 0) break;             /* the rest comes in another batch */
             if (e) return e;
         }
         last = p;
-        q->v->valid[q->first + q->n] = 0;
-        for (size_t c = 0; c < w->classes; c++) q->v->valid[q->first + q->n] += p->counts[block * w->classes + c];
+        q->v->valid[q->first + q->n] = p->valid[block];
         q->v->masked[q->first + q->n] = p->masked[block];
     }
     d->oom = false;
@@ -402,11 +404,11 @@ static sx_err send_tables(wave *q, sx_error *er)
                  end = tasks + q->n * sizeof(sx_gpu_task), from = q->sent ? at : 0;
     uint64_t *to = (uint64_t *)(void *)(d->sent.p + at);
     sx_gpu_task *task = (sx_gpu_task *)(void *)(d->sent.p + tasks);
-    const sx_gpu_piece *last = NULL;
+    sx_gpu_piece *last = NULL;
     unsigned n_piece = 0;
     for (size_t i = 0; i < q->n; i++) {
         const sx_cuda_task *t = &q->v->task[q->first + i];
-        const sx_gpu_piece *p = piece_of(q, t);
+        sx_gpu_piece *p = piece_of(q, t, last);
         if (p != last) {
             to[SX_PIECE_LOGITS] = p->logits.p;
             to[SX_PIECE_STRIDE] = p->stride;
@@ -467,17 +469,12 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     return e ? e : SX_CU(d, er, event_record, s->done, d->stream);
 }
 
-/* Cells of a part of the sweep, from records. */
-static void put_cells(const wave *q, const batch *b, const double *from)
+/* Records of a part of the sweep, into cells. */
+static void put_cells(const wave *q, const batch *b, const double *from, double *to)
 {
     const sx_cuda_work *w = q->w;
     const part *p = &b->part;
     const size_t len = sx_prog_stat_len(w->prog);
-    double *to = q->v->cells + b->first * len;
-    if (p->of == 1) {            /* a record is a cell */
-        memcpy(to, from, b->n * len * sizeof *to);
-        return;
-    }
     for (size_t s = 0; s < w->spec.n_sum; s++) {
         const size_t own = len_of(w, w->spec.sum[s]), k = combos_in(w, p, w->e->sum_sink[s]);
         for (size_t i = 0; i < k; i++, from += own) {
@@ -488,21 +485,40 @@ static void put_cells(const wave *q, const batch *b, const double *from)
 }
 
 /* Sums that count pixels, from what the labels have told. */
-static void put_counts(const wave *q, const batch *b)
+static void put_counts(const wave *q, const batch *b, double *cells)
 {
     const sx_cuda_work *w = q->w;
     const size_t len = sx_prog_stat_len(w->prog);
+    sx_gpu_piece *p = NULL;
     for (size_t s = 0; s < w->spec.n_sum; s++) {
         if (!sx_emit_counts(w->spec.g, w->spec.sum[s])) continue;
         const bool by_label = node(w, w->spec.sum[s])->op == SX_OP_bysum;
-        for (size_t t = b->first; t < b->first + b->n; t++) {
-            const sx_gpu_piece *p = piece_of(q, &q->v->task[t]);
+        double *to = cells + sx_prog_stat_off(w->prog, s);
+        for (size_t t = b->first; t < b->first + b->n; t++, to += len) {
+            p = piece_of(q, &q->v->task[t], p);
             const uint32_t *counts = p->counts + (q->v->task[t].first - p->first) / SX_BLOCK * w->classes;
-            double *to = q->v->cells + t * len + sx_prog_stat_off(w->prog, s);
             if (!by_label) *to = (double)q->v->valid[t];
             for (size_t c = 0; by_label && c < w->classes; c++) to[c] = counts[c];
         }
     }
+}
+
+/* The records of a batch have come: of all of the sweep they are its cells; parts are put together first. */
+static sx_err hand_out(wave *q, const batch *b, double *records, sx_error *er)
+{
+    const size_t len = sx_prog_stat_len(q->w->prog);
+    if (b->part.of > 1) {
+        if (b->part.number == 0) {
+            sx_free(q->cells);
+            if (!(q->cells = sx_malloc_aligned((b->n * len + 1) * sizeof *q->cells))) return sx_nomem(er);
+        }
+        put_cells(q, b, records, q->cells);
+        records = q->cells;
+    }
+    if (b->part.number + 1 < b->part.of) return SX_EOK;
+    put_counts(q, b, records);
+    q->v->take(q->v->arg, b->first, b->n, records);
+    return SX_EOK;
 }
 
 typedef struct put_maps {
@@ -546,8 +562,7 @@ static sx_err finish(wave *q, int turn, sx_error *er)
     b->busy = false;
     d->counts.kernel_ms += (double)ms;
     if (b->part.number + 1 == b->part.of) d->done = b->number;
-    put_cells(q, b, (const double *)(const void *)s->results.p);
-    put_counts(q, b);
+    if ((e = hand_out(q, b, (double *)(void *)s->results.p, er))) return e;
     put_maps a = {.q = q, .b = b, .from = s->results.p + cell_bytes(b)};
     return b->part.map_rec ? sx_pool_for(q->v->pool, b->n, put_task, &a, er) : SX_EOK;
 }
@@ -616,5 +631,6 @@ sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
     }
     if (!e) e = finish_all(&q, er);
     if (e) sx_cu_quiet(d, NULL);
+    sx_free(q.cells);
     return e;
 }

@@ -104,8 +104,9 @@ typedef struct sx_walk {
     bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */
     double *imports;
     char *imports_t;
-    double *cells;
+    double *cells;                   /* of tasks or, by_image, records of the wave's images */
     size_t cells_cap;
+    bool by_image;
     task *task;
     size_t n_task, task_cap, task_at;   /* task_at: the first that is under way */
     char **scratch;                  /* per worker */

@@ -44,6 +44,19 @@ static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
     return e;
 }
 
+/* Room for a cell of each task or, on a GPU, which gives cells as they come, a record of each image. */
+static sx_err make_cells(sx_walk *w, sx_error *er)
+{
+    const size_t n = (w->gpu ? w->count : w->n_task) * w->stat_len;
+    if (w->cells && n <= w->cells_cap) return SX_EOK;
+    sx_free(w->cells);
+    w->cells_cap = 0;
+    w->cells = sx_malloc_aligned((n + 1) * sizeof *w->cells);
+    if (!w->cells) return sx_nomem(er);
+    w->cells_cap = n;
+    return SX_EOK;
+}
+
 static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
     w->n_task = w->task_at = 0;
@@ -65,16 +78,8 @@ static sx_err plan_tasks(sx_walk *w, sx_error *er)
             w->task[w->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
         }
     }
-    if (w->n_task * w->stat_len > w->cells_cap || !w->cells) {
-        sx_free(w->cells);
-        w->cells_cap = w->n_task * w->stat_len;
-        w->cells = sx_malloc_aligned((w->cells_cap + 1) * sizeof *w->cells);
-        if (!w->cells) {
-            w->cells_cap = 0;
-            return sx_nomem(er);
-        }
-    }
-    return SX_EOK;
+    w->by_image = false;
+    return make_cells(w, er);
 }
 
 static sx_err fill_imports(sx_walk *w, sx_error *er)
@@ -115,11 +120,11 @@ sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er)
     return SX_EOK;
 }
 
-static sx_err append(sx_walk *w, size_t image, sx_store *st, sx_error *er)
+static sx_err append(sx_walk *w, size_t image, const double *sums, sx_store *st, sx_error *er)
 {
-    if (!w->before) return sx_store_append(st, w->sums, er);
+    if (!w->before) return sx_store_append(st, sums, er);
     sx_err e = sx_store_get(w->before, image, w->whole, er);
-    memcpy(w->whole + w->before_len, w->sums, w->stat_len * sizeof *w->sums);
+    memcpy(w->whole + w->before_len, sums, w->stat_len * sizeof *sums);
     return e ? e : sx_store_append(st, w->whole, er);
 }
 
@@ -129,13 +134,14 @@ static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
     size_t t = 0;
     for (size_t i = 0; i < w->count; i++) {
         uint64_t valid = 0, masked = 0;
-        memset(w->sums, 0, w->stat_len * sizeof *w->sums);
+        const double *sums = w->by_image ? w->cells + i * w->stat_len : w->sums;
+        if (!w->by_image) memset(w->sums, 0, w->stat_len * sizeof *w->sums);
         for (; t < w->n_task && w->task[t].image == i; t++) {
-            sx_add_to(w->sums, w->cells + t * w->stat_len, w->stat_len);
+            if (!w->by_image) sx_add_to(w->sums, w->cells + t * w->stat_len, w->stat_len);
             valid += w->valid[t];
             masked += w->masked[t];
         }
-        sx_err e = w->seg ? sx_segment_append(w->seg, w->sums, valid, masked, er) : append(w, w->first + i, st, er);
+        sx_err e = w->seg ? sx_segment_append(w->seg, sums, valid, masked, er) : append(w, w->first + i, sums, st, er);
         if (e) return e;
     }
     return w->seg ? sx_segment_sync(w->seg, false, er) : SX_EOK;
@@ -251,6 +257,14 @@ static sx_err fetch_image(void *arg, size_t image, const sx_image **out, sx_erro
     return e;
 }
 
+/* Cells that come from the GPU: added up by image, in order, as fold_wave adds up the CPU's. */
+static void take_cells(void *arg, size_t first, size_t n, const double *cells)
+{
+    const sx_walk *w = arg;
+    for (size_t t = first; t < first + n; t++, cells += w->stat_len)
+        sx_add_to(w->cells + w->task[t].image * w->stat_len, cells, w->stat_len);
+}
+
 /* The next wave on a GPU: images that it has, or else some that it will ask for one by one. */
 static void gpu_wave(sx_walk *w, size_t first, size_t most)
 {
@@ -274,9 +288,11 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
 {
     sx_runner *r = w->r;
     const sx_cuda_wave v = {.dump = r->p->d, .first = w->first, .task = w->task, .n_task = w->n_task, .imports = w->imports,
-                            .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .cells = w->cells, .valid = w->valid,
+                            .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .valid = w->valid,
                             .masked = w->masked, .map = w->map, .map_step = w->each ? w->n_map : 0, .pool = r->o.pool,
-                            .fetch = fetch_image, .fetch_arg = w};
+                            .take = take_cells, .fetch = fetch_image, .arg = w};
+    w->by_image = true;
+    memset(w->cells, 0, w->count * w->stat_len * sizeof *w->cells);
     const double begin = sx_seconds();
     sx_err e = sx_cuda_run(w->gpu, &v, er);
     if (!e) add_pace(&w->on_gpu, w, 0, w->n_task, begin);
