@@ -12,6 +12,7 @@
 /* Bytes of a batch, and at most an eighth of what images may take: records and maps; maps alone, which wait for their way back in
  * pinned memory; images that must be uploaded for it. */
 enum { BUDGET = 1 << 30, MAPS = 32 << 20, UPLOADS = 128 << 20 };
+enum { EDGE = 32 };              /* tasks that a GPU is about busy with: no batch is made smaller than that only to begin or end soon */
 
 struct sx_cuda_work {
     sx_cuda *d;
@@ -617,6 +618,15 @@ static sx_err lessen(wave *q, sx_error *er)
     return SX_EOK;
 }
 
+/* Tasks of the next batch at most, for a short first and a short last one: nothing is computed while the one is made ready, and while
+ * what the other has found is put away. */
+static size_t in_turn(const wave *q)
+{
+    const size_t left = q->v->n_task - q->first, edge = q->v->n_task / 8;
+    if (edge < EDGE) return left;
+    return q->first == 0 ? edge : left > edge ? left - edge : left;
+}
+
 sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
 {
     sx_cuda *d = w->d;
@@ -625,7 +635,7 @@ sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
     sx_err e = begin(&q, er);
     while (!e && q.first < v->n_task) {
         size_t tasks, parts;
-        choose(w, v->n_task - q.first, &tasks, &parts);
+        choose(w, in_turn(&q), &tasks, &parts);
         e = run_batch(&q, tasks, parts, er);
         if (e == SX_EDEVICE && d->oom && (tasks > 1 || parts < w->most_parts || !q.lessened)) e = lessen(&q, er);
     }

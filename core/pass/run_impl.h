@@ -110,7 +110,7 @@ typedef struct sx_walk {
     task *task;
     size_t n_task, task_cap, task_at;   /* task_at: the first that is under way */
     char **scratch;                  /* per worker */
-    uint64_t *valid, *masked;        /* per task */
+    uint64_t *valid, *masked;        /* per task; one piece of memory */
     void *const *map;                /* per map node; with each: the same per image of the wave */
     size_t n_map;
     bool each;                       /* map every image and hand it out */

@@ -9,7 +9,8 @@
 
 #define WAVE_BYTES ((size_t)24 << 20)
 #define WAVE_PX ((size_t)4 << 20)
-#define GPU_WAVE_PX ((size_t)64 << 20)
+#define GPU_WAVE_PX ((size_t)64 << 20)   /* or more, of images that there is little to compute for: as many numbers in their cells */
+#define GPU_WAVE_CELLS ((size_t)1 << 20)
 #define GPU_WAVE_BYTES ((size_t)1 << 30) /* decoded, of images that the GPU does not have: many batches, that overlap */
 #define CELL_BYTES ((size_t)64 << 20)
 #define PROBE 0.1                /* part of a choice's seconds that the CPU's pace is measured over */
@@ -21,6 +22,18 @@ static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
 {
     sx_walk *w = arg;
     return sx_dump_decode(w->r->p->d, &w->own, i, worker, er);
+}
+
+/* What the CPU's workers need. */
+static sx_err make_scratch(sx_walk *w, sx_error *er)
+{
+    const size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
+    for (size_t i = 0; i < threads; i++) {
+        if (w->scratch[i]) continue;
+        if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
+        memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
+    }
+    return SX_EOK;
 }
 
 static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
@@ -59,24 +72,23 @@ static sx_err make_cells(sx_walk *w, sx_error *er)
 
 static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
+    size_t n = 0;
+    for (size_t i = 0; i < w->count; i++) n += (sx_dump_n_px(w->r->p->d, w->first + i) + SX_BLOCK - 1) / SX_BLOCK;
+    if (n > w->task_cap) {
+        sx_free(w->task);
+        sx_free(w->valid);
+        w->task_cap = 0;
+        w->task = sx_malloc(n * sizeof *w->task);
+        w->valid = sx_malloc(2 * n * sizeof *w->valid);
+        if (!w->task || !w->valid) return sx_nomem(er);
+        w->masked = w->valid + n;
+        w->task_cap = n;
+    }
     w->n_task = w->task_at = 0;
     for (size_t i = 0; i < w->count; i++) {
-        size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
-        for (size_t at = 0; at < px; at += SX_BLOCK) {
-            if (w->n_task == w->task_cap) {
-                size_t cap = w->task_cap ? 2 * w->task_cap : 64;
-                task *t = sx_realloc(w->task, cap * sizeof *t);
-                if (!t) return sx_nomem(er);
-                w->task = t;
-                uint64_t *v = sx_realloc(w->valid, cap * sizeof *v);
-                if (!v) return sx_nomem(er);
-                w->valid = v;
-                if (!(v = sx_realloc(w->masked, cap * sizeof *v))) return sx_nomem(er);
-                w->masked = v;
-                w->task_cap = cap;
-            }
+        const size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
+        for (size_t at = 0; at < px; at += SX_BLOCK)
             w->task[w->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
-        }
     }
     w->by_image = false;
     return make_cells(w, er);
@@ -174,7 +186,6 @@ static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out
     *out = sx_dump_kept(d, first, fields);
     if (!*out && first >= w->own.first && first - w->own.first < w->own.count) *out = &w->own;
     if (*out) return SX_EOK;
-    if (!w->gpu && most > images_in(w->r, WAVE_PX)) most = images_in(w->r, WAVE_PX);
     size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
     if (count < threads) count = threads;
     if (count > most) count = most;
@@ -193,6 +204,7 @@ static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out
 static sx_err next_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 {
     const sx_wave *wave;
+    if (most > images_in(w->r, WAVE_PX)) most = images_in(w->r, WAVE_PX);
     sx_err e = decoded(w, first, most, &wave, er);
     if (e) return e;
     w->first = first;
@@ -317,18 +329,18 @@ static bool much_left(const sx_walk *w, size_t done)
 static sx_err run_cpu(sx_walk *w, sx_error *er)
 {
     const size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
-    for (size_t n; w->task_at < w->n_task; w->task_at += n) {
+    sx_err e = make_scratch(w, er);
+    for (size_t n; !e && w->task_at < w->n_task; w->task_at += n) {
         const double begin = sx_seconds();
         n = w->n_task - w->task_at;
         if (choosing(w) && n > threads && n > w->task_at) n = w->task_at > threads ? w->task_at : threads;
-        sx_err e = sx_pool_for(w->r->o.pool, n, block_task, w, er);
-        if (e) return e;
+        if ((e = sx_pool_for(w->r->o.pool, n, block_task, w, er))) return e;
         add_pace(&w->on_cpu, w, w->task_at, n, begin);
         if (!choosing(w) || !much_left(w, w->task_at + n)) continue;
         if ((e = start_gpu(w, er))) return e;
         if (w->gpu) return run_gpu(w, er);
     }
-    return SX_EOK;
+    return e;
 }
 
 /* A chosen GPU that does not keep up with the CPU as it was. */
@@ -423,7 +435,12 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
 size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = images_in(r, r->o.cuda || r->o.choice ? GPU_WAVE_PX : WAVE_PX);
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = images_in(r, WAVE_PX);
+    if (r->o.cuda || r->o.choice) {
+        m = GPU_WAVE_CELLS / (blocks * (stat_len + 1));
+        if (m < images_in(r, GPU_WAVE_PX)) m = images_in(r, GPU_WAVE_PX);
+    }
+    if (m > r->p->images) m = r->p->images;
     return n < m ? n : m;
 }
 
@@ -439,7 +456,6 @@ void sx_walk_free(sx_walk *w)
     sx_free(w->cells);
     sx_free(w->task);
     sx_free(w->valid);
-    sx_free(w->masked);
     sx_free(w->sums);
     sx_free(w->made);
     sx_free(w->whole);
@@ -463,10 +479,6 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
     w->sums = sx_calloc(w->stat_len + 1, sizeof *w->sums);
     w->scratch = sx_calloc(threads, sizeof *w->scratch);
     if (!w->sums || !w->scratch) return sx_nomem(er);
-    for (size_t i = 0; i < threads; i++) {
-        if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
-        memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
-    }
     w->columns |= sx_prog_fields(w->prog);
     if ((e = sx_fields_new(w, er)) || w->outer || w->fields) {      /* sorting and distances run on the CPU */
         w->decided = true;
