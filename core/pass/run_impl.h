@@ -109,6 +109,7 @@ typedef struct sx_walk {
     bool by_image;
     task *task;
     size_t n_task, task_cap, task_at;   /* task_at: the first that is under way */
+    uint64_t px;                     /* of all of them */
     char **scratch;                  /* per worker */
     uint64_t *valid, *masked;        /* per task; one piece of memory */
     void *const *map;                /* per map node; with each: the same per image of the wave */

@@ -85,8 +85,10 @@ static sx_err plan_tasks(sx_walk *w, sx_error *er)
         w->task_cap = n;
     }
     w->n_task = w->task_at = 0;
+    w->px = 0;
     for (size_t i = 0; i < w->count; i++) {
         const size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
+        w->px += px;
         for (size_t at = 0; at < px; at += SX_BLOCK)
             w->task[w->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
     }
@@ -287,11 +289,10 @@ static void gpu_wave(sx_walk *w, size_t first, size_t most)
     w->count = n < most ? n : most;
 }
 
-/* Of tasks from .. from + n - 1, begun then. */
-static void add_pace(walk_pace *p, const sx_walk *w, size_t from, size_t n, double begin)
+static void add_pace(walk_pace *p, uint64_t px, double begin)
 {
     p->seconds += sx_seconds() - begin;
-    for (size_t i = from; i < from + n; i++) p->px += w->task[i].count;
+    p->px += px;
 }
 
 static double per_px(const walk_pace *p) { return p->seconds / (double)p->px; }
@@ -307,7 +308,7 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
     memset(w->cells, 0, w->count * w->stat_len * sizeof *w->cells);
     const double begin = sx_seconds();
     sx_err e = sx_cuda_run(w->gpu, &v, er);
-    if (!e) add_pace(&w->on_gpu, w, 0, w->n_task, begin);
+    if (!e) add_pace(&w->on_gpu, w->px, begin);
     return e;
 }
 
@@ -316,12 +317,19 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
 /* May a GPU yet be chosen? */
 static bool choosing(const sx_walk *w) { return w->r->o.choice && !w->r->o.cuda && !w->decided; }
 
+/* Pixels of tasks from .. from + n - 1. */
+static uint64_t px_of(const sx_walk *w, size_t from, size_t n)
+{
+    uint64_t px = 0;
+    for (size_t i = from; i < from + n; i++) px += w->task[i].count;
+    return px;
+}
+
 /* Is so much left, after the first `done` tasks of the wave, that a GPU is worth looking for? */
 static bool much_left(const sx_walk *w, size_t done)
 {
     const double enough = w->r->o.choice->seconds;
-    uint64_t left = w->left;
-    for (size_t i = 0; i < done; i++) left -= w->task[i].count;
+    const uint64_t left = w->left - px_of(w, 0, done);
     return w->on_cpu.seconds >= PROBE * enough && per_px(&w->on_cpu) * (double)left >= enough;
 }
 
@@ -335,7 +343,7 @@ static sx_err run_cpu(sx_walk *w, sx_error *er)
         n = w->n_task - w->task_at;
         if (choosing(w) && n > threads && n > w->task_at) n = w->task_at > threads ? w->task_at : threads;
         if ((e = sx_pool_for(w->r->o.pool, n, block_task, w, er))) return e;
-        add_pace(&w->on_cpu, w, w->task_at, n, begin);
+        add_pace(&w->on_cpu, px_of(w, w->task_at, n), begin);
         if (!choosing(w) || !much_left(w, w->task_at + n)) continue;
         if ((e = start_gpu(w, er))) return e;
         if (w->gpu) return run_gpu(w, er);
@@ -398,12 +406,10 @@ sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_sto
         if (w->outer) continue;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
-        for (size_t t = 0; t < w->n_task; t++) {
-            w->done += w->task[t].count;
-            if (r->passes_done == 0 && !w->seg && !w->before) {
-                r->n.pixels_valid += w->valid[t];
-                r->n.pixels_masked += w->masked[t];
-            }
+        w->done += w->px;
+        for (size_t t = 0; r->passes_done == 0 && !w->seg && !w->before && t < w->n_task; t++) {
+            r->n.pixels_valid += w->valid[t];
+            r->n.pixels_masked += w->masked[t];
         }
         if (!tell(w)) return sx_fail(er, SX_EINTR, "interrupted");
     }
