@@ -107,7 +107,8 @@ static sx_err start_batch(sx_runner *r, sx_frame *f, sx_id id, sx_error *er)
         b += r->n_batch++;
         *b = (batch){.id = id, .frame = f};
     }
-    return sx_store_new(sx_value_len(r->p->g, r->p->classes, f->box, id), sx_run_mem(r) / 16, &b->store, er);
+    const size_t batches = r->p->images / (size_t)sx_run_node(r, id)->attr + 1;
+    return sx_store_new(sx_value_len(r->p->g, r->p->classes, f->box, id), batches, sx_run_mem(r) / 16, &b->store, er);
 }
 
 /* Is that an image's number as its record has it? */
@@ -188,7 +189,7 @@ static sx_err walk_all(sx_walk *w, const plan_step *s, size_t wave_max, sx_error
     for (size_t i = 0; i < s->n; i++) r->stat_at[s->id[i]] = sx_prog_stat_off(w->prog, i);
     r->record[n] = sx_calloc(w->stat_len + 1, sizeof(double));
     if (!r->record[n]) return sx_nomem(er);
-    if ((e = sx_store_new(w->stat_len, limit, &r->store[n], er)) ||
+    if ((e = sx_store_new(w->stat_len, r->p->images, limit, &r->store[n], er)) ||
         (e = sx_walk_images(w, 0, r->p->images, wave_max, r->store[n], er)))
         return e;
     r->passes_done++;
@@ -210,7 +211,7 @@ static sx_err do_split(sx_runner *r, const plan_step *s, sx_error *er)
     for (count = 0; !r->p->fields[id[count]];) count++;
     sx_err e = sx_walk_start(&w[0], id, count, NULL, 0, er);
     if (!e) e = sx_walk_imports(&w[0], sx_walk_most(r, w[0].stat_len), er);
-    if (!e) e = sx_store_new(w[0].stat_len, limit / 2, &first, er);
+    if (!e) e = sx_store_new(w[0].stat_len, r->p->images, limit / 2, &first, er);
     if (!e) e = sx_walk_images(&w[0], 0, r->p->images, sx_walk_most(r, w[0].stat_len), first, er);
     if (e == SX_EDATA) sx_walk_explain(&w[0], er);
     if (e || (e = sx_walk_start(&w[1], id + count, s->n - count, NULL, 0, er))) goto done;
@@ -221,7 +222,7 @@ static sx_err do_split(sx_runner *r, const plan_step *s, sx_error *er)
     w[1].before_len = w[0].stat_len;
     w[1].whole = sx_malloc((len + 1) * sizeof(double));
     r->record[n] = sx_calloc(len + 1, sizeof(double));
-    e = w[1].whole && r->record[n] ? sx_store_new(len, limit / 2, &r->store[n], er) : sx_nomem(er);
+    e = w[1].whole && r->record[n] ? sx_store_new(len, r->p->images, limit / 2, &r->store[n], er) : sx_nomem(er);
     if (!e) e = sx_walk_imports(&w[1], sx_walk_most(r, w[1].stat_len), er);
     if (!e) e = sx_walk_images(&w[1], 0, r->p->images, sx_walk_most(r, w[1].stat_len), r->store[n], er);
     if (e == SX_EDATA) sx_walk_explain(&w[1], er);
