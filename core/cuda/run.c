@@ -457,8 +457,8 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     const size_t folds = (b->n * rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
     const sx_module *m = w->module;
     w->args.part = d->records.p;
-    w->args.cell = d->results.p;
-    w->args.map = d->results.p + cell_bytes(b);
+    w->args.cell = s->found.p;
+    w->args.map = s->found.p + cell_bytes(b);
     w->args.rec = rec;
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
@@ -466,8 +466,9 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
-    if (!e) e = SX_CU(d, er, to_host, s->results.p, d->results.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->stream);
-    return e ? e : SX_CU(d, er, event_record, s->done, d->stream);
+    if (!e) e = SX_CU(d, er, stream_wait, d->back, s->computed, 0);
+    if (!e) e = SX_CU(d, er, to_host, s->results.p, s->found.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->back);
+    return e ? e : SX_CU(d, er, event_record, s->done, d->back);
 }
 
 /* Records of a part of the sweep, into cells. */
@@ -586,7 +587,7 @@ static sx_err run_batch(wave *q, size_t tasks, size_t parts, sx_error *er)
         *b = (batch){.first = q->first, .n = q->n, .part = make_part(w, i, parts, &w->args), .number = d->batch};
         const size_t results = cell_bytes(b) + b->n * map_bytes(w, &b->part);
         e = sx_cu_room(d, &d->records, b->n * (SX_BLOCK / SX_TILE) * b->part.rec * w->es + 1, er);
-        if (!e) e = sx_cu_room(d, &d->results, results + 1, er);
+        if (!e) e = sx_cu_room(d, &s->found, results + 1, er);
         if (!e) e = sx_cu_pin(d, &s->results, results + 1, er);
         if (!e) e = compute(q, b, s, er);
         b->busy = !e;
@@ -610,7 +611,7 @@ static sx_err lessen(wave *q, sx_error *er)
     if (!e) e = sx_cu_quiet(d, er);
     if (e) return e;
     sx_cu_drop(d, &d->records);
-    sx_cu_drop(d, &d->results);
+    for (int i = 0; i < 2; i++) sx_cu_drop(d, &d->slot[i].found);
     q->w->budget /= 2;
     q->lessened = true;
     d->counts.split++;

@@ -64,16 +64,20 @@ static sx_err make_cells(sx_walk *w, sx_error *er)
     if (w->cells && n <= w->cells_cap) return SX_EOK;
     sx_free(w->cells);
     w->cells_cap = 0;
-    w->cells = sx_malloc_aligned((n + 1) * sizeof *w->cells);
+    /* glibc's aligned_alloc seldom finds the room again that it had before, and fresh pages cost more than a small GPU walk's sums. */
+    w->cells = w->gpu ? sx_malloc((n + 1) * sizeof *w->cells) : sx_malloc_aligned((n + 1) * sizeof *w->cells);
     if (!w->cells) return sx_nomem(er);
     w->cells_cap = n;
     return SX_EOK;
 }
 
+/* Of an image of the wave. */
+static size_t blocks_of(const sx_walk *w, size_t i) { return (sx_dump_n_px(w->r->p->d, w->first + i) + SX_BLOCK - 1) / SX_BLOCK; }
+
 static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
     size_t n = 0;
-    for (size_t i = 0; i < w->count; i++) n += (sx_dump_n_px(w->r->p->d, w->first + i) + SX_BLOCK - 1) / SX_BLOCK;
+    for (size_t i = 0; i < w->count; i++) n += blocks_of(w, i);
     if (n > w->task_cap) {
         sx_free(w->task);
         sx_free(w->valid);
@@ -142,21 +146,28 @@ static sx_err append(sx_walk *w, size_t image, const double *sums, sx_store *st,
     return e ? e : sx_store_append(st, w->whole, er);
 }
 
+static uint64_t total(const uint64_t *v, size_t n)
+{
+    uint64_t s = 0;
+    for (size_t i = 0; i < n; i++) s += v[i];
+    return s;
+}
+
 /* Cells of an image's blocks, in order, into its record. */
 static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
 {
     size_t t = 0;
     for (size_t i = 0; i < w->count; i++) {
-        uint64_t valid = 0, masked = 0;
         const double *sums = w->by_image ? w->cells + i * w->stat_len : w->sums;
-        if (!w->by_image) memset(w->sums, 0, w->stat_len * sizeof *w->sums);
-        for (; t < w->n_task && w->task[t].image == i; t++) {
-            if (!w->by_image) sx_add_to(w->sums, w->cells + t * w->stat_len, w->stat_len);
-            valid += w->valid[t];
-            masked += w->masked[t];
+        const size_t n = blocks_of(w, i);
+        if (!w->by_image) {
+            memset(w->sums, 0, w->stat_len * sizeof *w->sums);
+            for (size_t k = t; k < t + n; k++) sx_add_to(w->sums, w->cells + k * w->stat_len, w->stat_len);
         }
-        sx_err e = w->seg ? sx_segment_append(w->seg, sums, valid, masked, er) : append(w, w->first + i, sums, st, er);
+        sx_err e = w->seg ? sx_segment_append(w->seg, sums, total(w->valid + t, n), total(w->masked + t, n), er)
+                          : append(w, w->first + i, sums, st, er);
         if (e) return e;
+        t += n;
     }
     return w->seg ? sx_segment_sync(w->seg, false, er) : SX_EOK;
 }
@@ -407,9 +418,9 @@ sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_sto
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
         w->done += w->px;
-        for (size_t t = 0; r->passes_done == 0 && !w->seg && !w->before && t < w->n_task; t++) {
-            r->n.pixels_valid += w->valid[t];
-            r->n.pixels_masked += w->masked[t];
+        if (r->passes_done == 0 && !w->seg && !w->before) {
+            r->n.pixels_valid += total(w->valid, w->n_task);
+            r->n.pixels_masked += total(w->masked, w->n_task);
         }
         if (!tell(w)) return sx_fail(er, SX_EINTR, "interrupted");
     }
