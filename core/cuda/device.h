@@ -1,8 +1,8 @@
 /*
  * device.h: an opened GPU, for core/cuda: device.c (driver calls, memory, kernels), resident.c (images in its memory), run.c.
  *
- * Three streams: uploads; work (tables, kernels), which waits for the uploads that it reads; results, which wait for work. Work goes in batches with
- * ascending numbers, two of which may be under way. Functions of cuda.h leave nothing under way when they return.
+ * Three streams: uploads; work (tables, kernels), which waits for the uploads that it reads; results, which wait for work. Work goes
+ * in batches with ascending numbers, two of which may be under way. Functions of cuda.h leave nothing under way when they return.
  */
 #ifndef SX_CUDA_DEVICE_H
 #define SX_CUDA_DEVICE_H

@@ -9,7 +9,7 @@
 
 #define WAVE_BYTES ((size_t)24 << 20)
 #define WAVE_PX ((size_t)4 << 20)
-#define GPU_WAVE_PX ((size_t)64 << 20)   /* or more, of images that there is little to compute for: as many numbers in their cells */
+#define GPU_WAVE_PX ((size_t)64 << 20)   /* or more, where there is little to compute: so many numbers in cells */
 #define GPU_WAVE_CELLS ((size_t)1 << 20)
 #define GPU_WAVE_BYTES ((size_t)1 << 30) /* decoded, of images that the GPU does not have: many batches, that overlap */
 #define CELL_BYTES ((size_t)64 << 20)
@@ -64,7 +64,7 @@ static sx_err make_cells(sx_walk *w, sx_error *er)
     if (w->cells && n <= w->cells_cap) return SX_EOK;
     sx_free(w->cells);
     w->cells_cap = 0;
-    /* glibc's aligned_alloc seldom finds the room again that it had before, and fresh pages cost more than a small GPU walk's sums. */
+    /* glibc's aligned_alloc seldom takes the room again that it had before, and fresh pages cost more than adding up does. */
     w->cells = w->gpu ? sx_malloc((n + 1) * sizeof *w->cells) : sx_malloc_aligned((n + 1) * sizeof *w->cells);
     if (!w->cells) return sx_nomem(er);
     w->cells_cap = n;
