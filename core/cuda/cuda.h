@@ -74,14 +74,16 @@ typedef struct sx_cuda_wave {
     const double *imports;       /* sets of them: one, or one per image of the wave */
     const void *imports_t;       /* the same in the arithmetic's type */
     size_t sets;
-    double *cells;               /* [task][sx_prog_stat_len]: written */
     uint64_t *valid, *masked;    /* per task: written */
+    /* Cells of tasks first .. first + n - 1, [task][sx_prog_stat_len], gone after the call. In order, each task once, while the GPU
+     * computes the next ones. */
+    void (*take)(void *arg, size_t first, size_t n, const double *cells);
     void *const *map;            /* place of map m of image i: map[i * map_step + m], as in sx_block */
     size_t map_step;
     sx_pool *pool;
     /* Gives the decoded image (number in the dump) until the next call; asked for images that are not in the GPU's memory. */
     sx_err (*fetch)(void *arg, size_t image, const sx_image **out, sx_error *er);
-    void *fetch_arg;
+    void *arg;
 } sx_cuda_wave;
 
 /* Labels that are no class, logits that are not finite: SX_EDATA, as sx_prog_run has it. */

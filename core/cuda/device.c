@@ -54,6 +54,7 @@ static sx_err enter(sx_cuda *d, sx_error *er)
     d->retained = true;
     if ((e = SX_CU(d, er, set_current, d->ctx)) || (e = SX_CU(d, er, stream_new, &d->stream, SX_CU_STREAM_NON_BLOCKING)) ||
         (e = SX_CU(d, er, stream_new, &d->copy, SX_CU_STREAM_NON_BLOCKING)) ||
+        (e = SX_CU(d, er, stream_new, &d->back, SX_CU_STREAM_NON_BLOCKING)) ||
         (e = SX_CU(d, er, event_new, &d->copied, SX_CU_EVENT_DISABLE_TIMING)))
         return e;
     for (int i = 0; i < 2; i++)
@@ -123,10 +124,10 @@ void sx_cuda_close(sx_cuda *d)
     free_modules(d);
     sx_cu_drop(d, &d->tables);
     sx_cu_drop(d, &d->records);
-    sx_cu_drop(d, &d->results);
     free_pin(d, &d->sent);
     for (int i = 0; i < 2; i++) {
         free_pin(d, &d->stage[i].pin);
+        sx_cu_drop(d, &d->slot[i].found);
         free_pin(d, &d->slot[i].results);
         free_event(d, d->stage[i].copied);
         free_event(d, d->slot[i].begun);
@@ -134,6 +135,7 @@ void sx_cuda_close(sx_cuda *d)
         free_event(d, d->slot[i].done);
     }
     free_event(d, d->copied);
+    if (d->back) d->cu.stream_free(d->back);
     if (d->copy) d->cu.stream_free(d->copy);
     if (d->stream) d->cu.stream_free(d->stream);
     if (d->retained) d->cu.primary_release(d->device);
@@ -201,10 +203,15 @@ size_t sx_cu_share(const sx_cuda *d, size_t n) { return n < d->limit / 8 ? n : d
 
 sx_err sx_cu_quiet(sx_cuda *d, sx_error *er)
 {
-    sx_err e = SX_CU(d, er, stream_sync, d->copy), e2 = SX_CU(d, e ? NULL : er, stream_sync, d->stream);
+    void *const all[] = {d->copy, d->stream, d->back};
+    sx_err first = SX_EOK;
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++) {
+        const sx_err e = SX_CU(d, first ? NULL : er, stream_sync, all[i]);
+        if (!first) first = e;
+    }
     d->stage[0].busy = d->stage[1].busy = d->uploading = false;
     d->done = d->batch;
-    return e ? e : e2;
+    return first;
 }
 
 /* -- Kernels ------------------------------------------------------------------------------------------ */

@@ -1,8 +1,8 @@
 /*
  * device.h: an opened GPU, for core/cuda: device.c (driver calls, memory, kernels), resident.c (images in its memory), run.c.
  *
- * Two streams: uploads, and work (tables, kernels, results), which waits for the uploads that it reads. Work goes in batches with
- * ascending numbers, two of which may be under way. Functions of cuda.h leave nothing under way when they return.
+ * Three streams: uploads; work (tables, kernels), which waits for the uploads that it reads; results, which wait for work. Work goes
+ * in batches with ascending numbers, two of which may be under way. Functions of cuda.h leave nothing under way when they return.
  */
 #ifndef SX_CUDA_DEVICE_H
 #define SX_CUDA_DEVICE_H
@@ -32,8 +32,8 @@ typedef struct sx_gpu_piece {
     size_t image, first, count, stride;
     sx_part_of logits, labels, *field;         /* field: [n_fields][double?] */
     size_t head, table;          /* of labels: where the tiles' heads and the table begin */
-    uint32_t *masked, *counts;   /* per block: pixels left out for their logits; [classes] pixels of each label that count. Known when
-                                  * the labels are there */
+    uint32_t *masked, *valid, *counts;   /* per block: pixels left out for their logits; those that count, [classes] by label. Known
+                                          * when the labels are there */
 } sx_gpu_piece;
 
 typedef struct sx_resident {
@@ -73,7 +73,8 @@ typedef struct sx_stage {
 
 /* What one of the two batches has that may be under way. */
 typedef struct sx_slot {
-    sx_pin results;
+    sx_room found;               /* cells and maps, */
+    sx_pin results;              /*   and there they go */
     void *begun, *computed, *done;   /* events: before and after the kernels (timed); the results are there */
 } sx_slot;
 
@@ -82,7 +83,7 @@ struct sx_cuda {
     sx_nvrtc nvrtc;
     bool nvrtc_open, retained, oom;
     int device;
-    void *ctx, *stream, *copy, *copied;        /* streams: work, uploads; an event after the latter */
+    void *ctx, *stream, *copy, *back, *copied; /* streams: work, uploads, results; an event after uploads */
     bool uploading;              /* there are uploads that work does not wait for yet */
     sx_cuda_info info;
     sx_cuda_counts counts;
@@ -92,7 +93,7 @@ struct sx_cuda {
     int turn;                    /* of the stages */
     sx_slot slot[2];
     sx_pin sent;                 /* tables and imports of a wave, */
-    sx_room tables, records, results;   /*   and there; sums of tiles; cells and maps */
+    sx_room tables, records;     /*   and there; sums of tiles */
     sx_slab *slabs;
     sx_resident *residents;
     size_t in_slabs, limit;      /* bytes; limit 0: not known yet */

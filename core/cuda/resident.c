@@ -171,12 +171,13 @@ sx_err sx_resident_of(sx_cuda *d, const sx_dump *dump, sx_resident **out, sx_err
             const size_t blocks = (p->count + SX_BLOCK - 1) / SX_BLOCK;
             r->bytes += p->stride * (channels_of(info) * sx_dtype_size(info->logits_type) + 4);
             p->field = sx_calloc(2 * r->n_fields + 1, sizeof *p->field);
-            p->masked = sx_calloc(blocks * (1 + info->classes), sizeof *p->masked);
+            p->masked = sx_calloc(blocks * (2 + info->classes), sizeof *p->masked);
             if (!p->field || !p->masked) {
                 sx_resident_forget(d, id);
                 return sx_nomem(er);
             }
-            p->counts = p->masked + blocks;
+            p->valid = p->masked + blocks;
+            p->counts = p->valid + blocks;
         }
     *out = r;
     return SX_EOK;
@@ -344,7 +345,7 @@ static sx_err survey_block(void *arg, size_t b, int worker, sx_error *er)
     const size_t count = s->p->count - first < SX_BLOCK ? s->p->count - first : SX_BLOCK;
     int32_t *lab = sx_malloc(SX_BLOCK * sizeof *lab), *place_of = sx_calloc(2 * (C + 1), sizeof *place_of);
     int32_t *stamp = place_of ? place_of + C + 1 : NULL;
-    uint32_t *counts = s->p->counts + b * C, masked = 0;
+    uint32_t *counts = s->p->counts + b * C, masked = 0, valid = 0;
     (void)worker;
     sx_err e = lab && place_of ? SX_EOK : sx_nomem(er);
     memset(counts, 0, C * sizeof *counts);
@@ -371,7 +372,9 @@ static sx_err survey_block(void *arg, size_t b, int worker, sx_error *er)
         s->head[2 * tile] = (uint32_t)(tile * s->per_tile);
         s->head[2 * tile + 1] = n;
     }
+    for (size_t c = 0; c < C; c++) valid += counts[c];
     s->p->masked[b] = masked;
+    s->p->valid[b] = valid;
     sx_free(lab);
     sx_free(place_of);
     return e;

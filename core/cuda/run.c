@@ -12,6 +12,7 @@
 /* Bytes of a batch, and at most an eighth of what images may take: records and maps; maps alone, which wait for their way back in
  * pinned memory; images that must be uploaded for it. */
 enum { BUDGET = 1 << 30, MAPS = 32 << 20, UPLOADS = 128 << 20 };
+enum { EDGE = 32 };              /* tasks that a GPU is about busy with: no batch is made smaller than that only to begin or end soon */
 
 struct sx_cuda_work {
     sx_cuda *d;
@@ -340,6 +341,7 @@ typedef struct wave {
     bool lessened;
     batch batch[2];
     int turn;
+    double *cells;               /* of a batch whose sweep goes in parts */
 } wave;
 
 static size_t to_256(size_t n) { return (n + 255) / 256 * 256; }
@@ -362,8 +364,10 @@ static sx_err begin(wave *q, sx_error *er)
     return e;
 }
 
-static sx_gpu_piece *piece_of(const wave *q, const sx_cuda_task *t)
+/* last: of the task before, or NULL. */
+static sx_gpu_piece *piece_of(const wave *q, const sx_cuda_task *t, sx_gpu_piece *last)
 {
+    if (last && last->image == q->v->first + t->image && t->first - last->first < last->count) return last;
     return &q->r->piece[q->r->start[q->v->first + t->image] + t->first / q->r->most];
 }
 
@@ -378,7 +382,7 @@ static sx_err bring(wave *q, size_t most, sx_error *er)
     d->batch++;
     for (q->n = 0; q->n < most; q->n++) {
         const sx_cuda_task *t = &q->v->task[q->first + q->n];
-        sx_gpu_piece *p = piece_of(q, t);
+        sx_gpu_piece *p = piece_of(q, t, last);
         const size_t block = (t->first - p->first) / SX_BLOCK;
         if (p != last && sx_resident_has(q->r, p, &w->wants)) {
             sx_resident_use(d, q->r, p, &w->wants);
@@ -386,14 +390,13 @@ static sx_err bring(wave *q, size_t most, sx_error *er)
             const sx_image *im;
             if (q->n > 0 && d->counts.uploaded >= enough) break;
             d->oom = false;
-            e = q->v->fetch(q->v->fetch_arg, p->image, &im, er);
+            e = q->v->fetch(q->v->arg, p->image, &im, er);
             if (!e) e = sx_resident_load(d, q->r, p, &w->wants, q->v->dump, im, q->v->pool, er);
             if (e == SX_EDEVICE && d->oom && q->n > 0) break;             /* the rest comes in another batch */
             if (e) return e;
         }
         last = p;
-        q->v->valid[q->first + q->n] = 0;
-        for (size_t c = 0; c < w->classes; c++) q->v->valid[q->first + q->n] += p->counts[block * w->classes + c];
+        q->v->valid[q->first + q->n] = p->valid[block];
         q->v->masked[q->first + q->n] = p->masked[block];
     }
     d->oom = false;
@@ -409,11 +412,11 @@ static sx_err send_tables(wave *q, sx_error *er)
                  end = tasks + q->n * sizeof(sx_gpu_task), from = q->sent ? at : 0;
     uint64_t *to = (uint64_t *)(void *)(d->sent.p + at);
     sx_gpu_task *task = (sx_gpu_task *)(void *)(d->sent.p + tasks);
-    const sx_gpu_piece *last = NULL;
+    sx_gpu_piece *last = NULL;
     unsigned n_piece = 0;
     for (size_t i = 0; i < q->n; i++) {
         const sx_cuda_task *t = &q->v->task[q->first + i];
-        const sx_gpu_piece *p = piece_of(q, t);
+        sx_gpu_piece *p = piece_of(q, t, last);
         if (p != last) {
             to[SX_PIECE_LOGITS] = p->logits.p;
             to[SX_PIECE_STRIDE] = p->stride;
@@ -460,8 +463,8 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     const size_t folds = (b->n * rec + SX_CUDA_THREADS - 1) / SX_CUDA_THREADS;
     const sx_module *m = w->module;
     w->args.part = d->records.p;
-    w->args.cell = d->results.p;
-    w->args.map = d->results.p + cell_bytes(b);
+    w->args.cell = s->found.p;
+    w->args.map = s->found.p + cell_bytes(b);
     w->args.rec = rec;
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
@@ -469,21 +472,17 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
-    if (!e) e = SX_CU(d, er, to_host, s->results.p, d->results.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->stream);
-    return e ? e : SX_CU(d, er, event_record, s->done, d->stream);
+    if (!e) e = SX_CU(d, er, stream_wait, d->back, s->computed, 0);
+    if (!e) e = SX_CU(d, er, to_host, s->results.p, s->found.p, cell_bytes(b) + b->n * map_bytes(w, &b->part), d->back);
+    return e ? e : SX_CU(d, er, event_record, s->done, d->back);
 }
 
-/* Cells of a part of the sweep, from records. */
-static void put_cells(const wave *q, const batch *b, const double *from)
+/* Records of a part of the sweep, into cells. */
+static void put_cells(const wave *q, const batch *b, const double *from, double *to)
 {
     const sx_cuda_work *w = q->w;
     const part *p = &b->part;
     const size_t len = sx_prog_stat_len(w->prog);
-    double *to = q->v->cells + b->first * len;
-    if (p->of == 1) {            /* a record is a cell */
-        memcpy(to, from, b->n * len * sizeof *to);
-        return;
-    }
     for (size_t s = 0; s < w->spec.n_sum; s++) {
         const size_t own = len_of(w, w->spec.sum[s]), k = combos_in(w, p, w->e->sum_sink[s]);
         for (size_t i = 0; i < k; i++, from += own) {
@@ -494,21 +493,40 @@ static void put_cells(const wave *q, const batch *b, const double *from)
 }
 
 /* Sums that count pixels, from what the labels have told. */
-static void put_counts(const wave *q, const batch *b)
+static void put_counts(const wave *q, const batch *b, double *cells)
 {
     const sx_cuda_work *w = q->w;
     const size_t len = sx_prog_stat_len(w->prog);
+    sx_gpu_piece *p = NULL;
     for (size_t s = 0; s < w->spec.n_sum; s++) {
         if (!sx_emit_counts(w->spec.g, w->spec.sum[s])) continue;
         const bool by_label = node(w, w->spec.sum[s])->op == SX_OP_bysum;
-        for (size_t t = b->first; t < b->first + b->n; t++) {
-            const sx_gpu_piece *p = piece_of(q, &q->v->task[t]);
+        double *to = cells + sx_prog_stat_off(w->prog, s);
+        for (size_t t = b->first; t < b->first + b->n; t++, to += len) {
+            p = piece_of(q, &q->v->task[t], p);
             const uint32_t *counts = p->counts + (q->v->task[t].first - p->first) / SX_BLOCK * w->classes;
-            double *to = q->v->cells + t * len + sx_prog_stat_off(w->prog, s);
             if (!by_label) *to = (double)q->v->valid[t];
             for (size_t c = 0; by_label && c < w->classes; c++) to[c] = counts[c];
         }
     }
+}
+
+/* The records of a batch have come: of all of the sweep they are its cells; parts are put together first. */
+static sx_err hand_out(wave *q, const batch *b, double *records, sx_error *er)
+{
+    const size_t len = sx_prog_stat_len(q->w->prog);
+    if (b->part.of > 1) {
+        if (b->part.number == 0) {
+            sx_free(q->cells);
+            if (!(q->cells = sx_malloc_aligned((b->n * len + 1) * sizeof *q->cells))) return sx_nomem(er);
+        }
+        put_cells(q, b, records, q->cells);
+        records = q->cells;
+    }
+    if (b->part.number + 1 < b->part.of) return SX_EOK;
+    put_counts(q, b, records);
+    q->v->take(q->v->arg, b->first, b->n, records);
+    return SX_EOK;
 }
 
 typedef struct put_maps {
@@ -552,8 +570,7 @@ static sx_err finish(wave *q, int turn, sx_error *er)
     b->busy = false;
     d->counts.kernel_ms += (double)ms;
     if (b->part.number + 1 == b->part.of) d->done = b->number;
-    put_cells(q, b, (const double *)(const void *)s->results.p);
-    put_counts(q, b);
+    if ((e = hand_out(q, b, (double *)(void *)s->results.p, er))) return e;
     put_maps a = {.q = q, .b = b, .from = s->results.p + cell_bytes(b)};
     return b->part.map_rec ? sx_pool_for(q->v->pool, b->n, put_task, &a, er) : SX_EOK;
 }
@@ -576,7 +593,7 @@ static sx_err run_batch(wave *q, size_t tasks, size_t parts, sx_error *er)
         *b = (batch){.first = q->first, .n = q->n, .part = make_part(w, i, parts, &w->args), .number = d->batch};
         const size_t results = cell_bytes(b) + b->n * map_bytes(w, &b->part);
         e = sx_cu_room(d, &d->records, b->n * records(w) * b->part.rec * w->es + 1, er);
-        if (!e) e = sx_cu_room(d, &d->results, results + 1, er);
+        if (!e) e = sx_cu_room(d, &s->found, results + 1, er);
         if (!e) e = sx_cu_pin(d, &s->results, results + 1, er);
         if (!e) e = compute(q, b, s, er);
         b->busy = !e;
@@ -600,12 +617,21 @@ static sx_err lessen(wave *q, sx_error *er)
     if (!e) e = sx_cu_quiet(d, er);
     if (e) return e;
     sx_cu_drop(d, &d->records);
-    sx_cu_drop(d, &d->results);
+    for (int i = 0; i < 2; i++) sx_cu_drop(d, &d->slot[i].found);
     q->w->budget /= 2;
     q->lessened = true;
     d->counts.split++;
     d->oom = false;
     return SX_EOK;
+}
+
+/* Tasks of the next batch at most, for a short first and a short last one: nothing is computed while the one is made ready, and while
+ * what the other has found is put away. */
+static size_t in_turn(const wave *q)
+{
+    const size_t left = q->v->n_task - q->first, edge = q->v->n_task / 8;
+    if (edge < EDGE) return left;
+    return q->first == 0 ? edge : left > edge ? left - edge : left;
 }
 
 sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
@@ -616,11 +642,12 @@ sx_err sx_cuda_run(sx_cuda_work *w, const sx_cuda_wave *v, sx_error *er)
     sx_err e = begin(&q, er);
     while (!e && q.first < v->n_task) {
         size_t tasks, parts;
-        choose(w, v->n_task - q.first, &tasks, &parts);
+        choose(w, in_turn(&q), &tasks, &parts);
         e = run_batch(&q, tasks, parts, er);
         if (e == SX_EDEVICE && d->oom && (tasks > 1 || parts < w->most_parts || !q.lessened)) e = lessen(&q, er);
     }
     if (!e) e = finish_all(&q, er);
     if (e) sx_cu_quiet(d, NULL);
+    sx_free(q.cells);
     return e;
 }

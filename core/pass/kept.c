@@ -234,7 +234,7 @@ sx_err sx_run_kept(sx_runner *r, const plan_step *s, sx_error *er)
         e = sx_nomem(er);
         goto done;
     }
-    if ((e = sx_store_new(len, limit, &r->store[pass], er)) ||
+    if ((e = sx_store_new(len, r->p->images, limit, &r->store[pass], er)) ||
         (e = load_cells(r, &k, r->store[pass], r->record[pass], er)) || (e = note_bad(r, &k, er)))
         goto done;
     r->passes_done++;

@@ -51,6 +51,13 @@ static sx_err batch_value(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_
     return e;
 }
 
+static const double *in_record(const sx_runner *r, sx_id id)
+{
+    size_t i = 0;
+    while (r->p->sum[i] != id) i++;
+    return r->record[r->p->sum_pass[i]] + r->stat_at[id];
+}
+
 static sx_err image_value(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_error *er)
 {
     const sx_node *n = sx_run_node(r, id);
@@ -58,12 +65,7 @@ static sx_err image_value(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_
     if (e) return e;
     switch (n->op) {
     case SX_OP_psum:
-    case SX_OP_bysum: {
-        size_t pass = 0;
-        while (r->p->sum[pass] != id) pass++;
-        sx_box_copy(r->p->g, f->box, n->axes, r->record[r->p->sum_pass[pass]] + r->stat_at[id], sx_run_len(r, id), f->v[id]);
-        return SX_EOK;
-    }
+    case SX_OP_bysum: sx_box_copy(r->p->g, f->box, n->axes, in_record(r, id), sx_run_len(r, id), f->v[id]); return SX_EOK;
     case SX_OP_first:
         f->v[id][0] = image % (size_t)n->attr == 0;
         return SX_EOK;
@@ -105,15 +107,23 @@ static sx_err start_batch(sx_runner *r, sx_frame *f, sx_id id, sx_error *er)
         b += r->n_batch++;
         *b = (batch){.id = id, .frame = f};
     }
-    return sx_store_new(sx_value_len(r->p->g, r->p->classes, f->box, id), sx_run_mem(r) / 16, &b->store, er);
+    const size_t batches = r->p->images / (size_t)sx_run_node(r, id)->attr + 1;
+    return sx_store_new(sx_value_len(r->p->g, r->p->classes, f->box, id), batches, sx_run_mem(r) / 16, &b->store, er);
 }
 
-/* One image more: into the sums, and where a batch ends, its sum to its store. */
-static sx_err add_image(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_error *er)
+/* Is that an image's number as its record has it? */
+static bool as_recorded(const sx_runner *r, const sx_frame *f, sx_id id)
+{
+    const sx_node *n = sx_run_node(r, id);
+    return (n->op == SX_OP_psum || n->op == SX_OP_bysum) && !(f->box && n->axes & SX_SWEEP_MASK);
+}
+
+/* One image more: into the sums, and where a batch ends, its sum to its store. x: what is added, or NULL: what the frame has. */
+static sx_err add_image(sx_runner *r, sx_frame *f, sx_id id, const double *x, size_t image, sx_error *er)
 {
     const sx_node *n = sx_run_node(r, id);
     size_t len = sx_value_len(r->p->g, r->p->classes, f->box, id), B = (size_t)n->attr;
-    sx_add_to(f->v[id], f->v[n->arg[0]], len);
+    sx_add_to(f->v[id], x ? x : f->v[n->arg[0]], len);
     if (n->op != SX_OP_bsum || ((image + 1) % B && image + 1 < r->p->images)) return SX_EOK;
     sx_err e = sx_store_append(find_batch(r, id)->store, f->v[id], er);
     memset(f->v[id], 0, len * sizeof(double));
@@ -122,24 +132,27 @@ static sx_err add_image(sx_runner *r, sx_frame *f, sx_id id, size_t image, sx_er
 
 static sx_err sum_images(sx_runner *r, sx_frame *f, const plan_step *s, sx_error *er)
 {
-    sx_err e = SX_EOK;
+    const double **x = sx_calloc(s->n + 1, sizeof *x);     /* where the record has what is added */
+    sx_err e = x ? SX_EOK : sx_nomem(er);
     bool any = false;
     sx_run_unmark(r);
     for (size_t i = 0; !e && i < s->n; i++) {
-        sx_id id = s->id[i];
+        sx_id id = s->id[i], arg = sx_run_node(r, id)->arg[0];
         if (sx_frame_has(f, r->p->g, id)) continue;
         any = true;
-        sx_run_mark(r, sx_run_node(r, id)->arg[0]);
+        if (as_recorded(r, f, arg)) x[i] = in_record(r, arg);
+        else sx_run_mark(r, arg);
         if (sx_run_node(r, id)->op == SX_OP_bsum) e = start_batch(r, f, id, er);
         if (!e) e = sx_run_room(r, f, id, er);
         if (!e) memset(f->v[id], 0, f->cap[id] * sizeof(double));
     }
     for (size_t image = 0; any && !e && image < r->p->images; image++) {
-        if (sx_interrupted()) return sx_fail(er, SX_EINTR, "interrupted");
-        e = sx_run_image(r, f, image, er);
+        if (sx_interrupted()) e = sx_fail(er, SX_EINTR, "interrupted");
+        if (!e) e = sx_run_image(r, f, image, er);
         for (size_t i = 0; !e && i < s->n; i++)
-            if (!sx_frame_has(f, r->p->g, s->id[i])) e = add_image(r, f, s->id[i], image, er);
+            if (!sx_frame_has(f, r->p->g, s->id[i])) e = add_image(r, f, s->id[i], x[i], image, er);
     }
+    sx_free(x);
     return e;
 }
 
@@ -176,7 +189,7 @@ static sx_err walk_all(sx_walk *w, const plan_step *s, size_t wave_max, sx_error
     for (size_t i = 0; i < s->n; i++) r->stat_at[s->id[i]] = sx_prog_stat_off(w->prog, i);
     r->record[n] = sx_calloc(w->stat_len + 1, sizeof(double));
     if (!r->record[n]) return sx_nomem(er);
-    if ((e = sx_store_new(w->stat_len, limit, &r->store[n], er)) ||
+    if ((e = sx_store_new(w->stat_len, r->p->images, limit, &r->store[n], er)) ||
         (e = sx_walk_images(w, 0, r->p->images, wave_max, r->store[n], er)))
         return e;
     r->passes_done++;
@@ -198,7 +211,7 @@ static sx_err do_split(sx_runner *r, const plan_step *s, sx_error *er)
     for (count = 0; !r->p->fields[id[count]];) count++;
     sx_err e = sx_walk_start(&w[0], id, count, NULL, 0, er);
     if (!e) e = sx_walk_imports(&w[0], sx_walk_most(r, w[0].stat_len), er);
-    if (!e) e = sx_store_new(w[0].stat_len, limit / 2, &first, er);
+    if (!e) e = sx_store_new(w[0].stat_len, r->p->images, limit / 2, &first, er);
     if (!e) e = sx_walk_images(&w[0], 0, r->p->images, sx_walk_most(r, w[0].stat_len), first, er);
     if (e == SX_EDATA) sx_walk_explain(&w[0], er);
     if (e || (e = sx_walk_start(&w[1], id + count, s->n - count, NULL, 0, er))) goto done;
@@ -209,7 +222,7 @@ static sx_err do_split(sx_runner *r, const plan_step *s, sx_error *er)
     w[1].before_len = w[0].stat_len;
     w[1].whole = sx_malloc((len + 1) * sizeof(double));
     r->record[n] = sx_calloc(len + 1, sizeof(double));
-    e = w[1].whole && r->record[n] ? sx_store_new(len, limit / 2, &r->store[n], er) : sx_nomem(er);
+    e = w[1].whole && r->record[n] ? sx_store_new(len, r->p->images, limit / 2, &r->store[n], er) : sx_nomem(er);
     if (!e) e = sx_walk_imports(&w[1], sx_walk_most(r, w[1].stat_len), er);
     if (!e) e = sx_walk_images(&w[1], 0, r->p->images, sx_walk_most(r, w[1].stat_len), r->store[n], er);
     if (e == SX_EDATA) sx_walk_explain(&w[1], er);

@@ -104,12 +104,14 @@ typedef struct sx_walk {
     bool per_image;                  /* some import has an image axis: one set of imports per image of the wave */
     double *imports;
     char *imports_t;
-    double *cells;
+    double *cells;                   /* of tasks or, by_image, records of the wave's images */
     size_t cells_cap;
+    bool by_image;
     task *task;
     size_t n_task, task_cap, task_at;   /* task_at: the first that is under way */
+    uint64_t px;                     /* of all of them */
     char **scratch;                  /* per worker */
-    uint64_t *valid, *masked;        /* per task */
+    uint64_t *valid, *masked;        /* per task; one piece of memory */
     void *const *map;                /* per map node; with each: the same per image of the wave */
     size_t n_map;
     bool each;                       /* map every image and hand it out */

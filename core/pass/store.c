@@ -8,18 +8,19 @@
 #include <unistd.h>
 
 struct sx_store {
-    size_t len, n;
+    size_t len, n, expected;
     size_t mem_max, mem_cap;   /* records that may be, and are, in memory */
     double *mem;
     int fd;                    /* -1 while nothing has spilled */
 };
 
-sx_err sx_store_new(size_t len, size_t limit, sx_store **out, sx_error *er)
+sx_err sx_store_new(size_t len, size_t n, size_t limit, sx_store **out, sx_error *er)
 {
     sx_store *s = sx_calloc(1, sizeof *s);
     *out = s;
     if (!s) return sx_nomem(er);
     s->len = len;
+    s->expected = n ? n : 1;
     s->mem_max = len ? limit / (len * sizeof *s->mem) : SIZE_MAX;
     s->fd = -1;
     return SX_EOK;
@@ -76,7 +77,7 @@ sx_err sx_store_append(sx_store *s, const double *rec, sx_error *er)
         if (e) return e;
     } else {
         if (s->n == s->mem_cap) {
-            size_t cap = s->mem_cap ? 2 * s->mem_cap : 16;
+            size_t cap = s->mem_cap ? 2 * s->mem_cap : s->expected;
             if (cap > s->mem_max) cap = s->mem_max;
             double *p = sx_realloc(s->mem, (cap * s->len + 1) * sizeof *p);
             if (!p) return sx_nomem(er);

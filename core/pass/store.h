@@ -10,8 +10,8 @@
 
 typedef struct sx_store sx_store;
 
-/* len: doubles of a record; limit: bytes to keep in memory. */
-sx_err sx_store_new(size_t len, size_t limit, sx_store **out, sx_error *er);
+/* len: doubles of a record; n: records that are expected; limit: bytes to keep in memory. */
+sx_err sx_store_new(size_t len, size_t n, size_t limit, sx_store **out, sx_error *er);
 void sx_store_free(sx_store *s);
 sx_err sx_store_append(sx_store *s, const double *rec, sx_error *er);
 /* Copies record i into rec. */

@@ -9,7 +9,8 @@
 
 #define WAVE_BYTES ((size_t)24 << 20)
 #define WAVE_PX ((size_t)4 << 20)
-#define GPU_WAVE_PX ((size_t)64 << 20)
+#define GPU_WAVE_PX ((size_t)64 << 20)   /* or more, where there is little to compute: so many numbers in cells */
+#define GPU_WAVE_CELLS ((size_t)1 << 20)
 #define GPU_WAVE_BYTES ((size_t)1 << 30) /* decoded, of images that the GPU does not have: many batches, that overlap */
 #define CELL_BYTES ((size_t)64 << 20)
 #define PROBE 0.1                /* part of a choice's seconds that the CPU's pace is measured over */
@@ -21,6 +22,18 @@ static sx_err decode_task(void *arg, size_t i, int worker, sx_error *er)
 {
     sx_walk *w = arg;
     return sx_dump_decode(w->r->p->d, &w->own, i, worker, er);
+}
+
+/* What the CPU's workers need. */
+static sx_err make_scratch(sx_walk *w, sx_error *er)
+{
+    const size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
+    for (size_t i = 0; i < threads; i++) {
+        if (w->scratch[i]) continue;
+        if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
+        memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
+    }
+    return SX_EOK;
 }
 
 static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
@@ -44,37 +57,47 @@ static sx_err block_task(void *arg, size_t number, int worker, sx_error *er)
     return e;
 }
 
+/* Room for a cell of each task or, on a GPU, which gives cells as they come, a record of each image. */
+static sx_err make_cells(sx_walk *w, sx_error *er)
+{
+    const size_t n = (w->gpu ? w->count : w->n_task) * w->stat_len;
+    if (w->cells && n <= w->cells_cap) return SX_EOK;
+    sx_free(w->cells);
+    w->cells_cap = 0;
+    /* glibc's aligned_alloc seldom takes the room again that it had before, and fresh pages cost more than adding up does. */
+    w->cells = w->gpu ? sx_malloc((n + 1) * sizeof *w->cells) : sx_malloc_aligned((n + 1) * sizeof *w->cells);
+    if (!w->cells) return sx_nomem(er);
+    w->cells_cap = n;
+    return SX_EOK;
+}
+
+/* Of an image of the wave. */
+static size_t blocks_of(const sx_walk *w, size_t i) { return (sx_dump_n_px(w->r->p->d, w->first + i) + SX_BLOCK - 1) / SX_BLOCK; }
+
 static sx_err plan_tasks(sx_walk *w, sx_error *er)
 {
+    size_t n = 0;
+    for (size_t i = 0; i < w->count; i++) n += blocks_of(w, i);
+    if (n > w->task_cap) {
+        sx_free(w->task);
+        sx_free(w->valid);
+        w->task_cap = 0;
+        w->task = sx_malloc(n * sizeof *w->task);
+        w->valid = sx_malloc(2 * n * sizeof *w->valid);
+        if (!w->task || !w->valid) return sx_nomem(er);
+        w->masked = w->valid + n;
+        w->task_cap = n;
+    }
     w->n_task = w->task_at = 0;
+    w->px = 0;
     for (size_t i = 0; i < w->count; i++) {
-        size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
-        for (size_t at = 0; at < px; at += SX_BLOCK) {
-            if (w->n_task == w->task_cap) {
-                size_t cap = w->task_cap ? 2 * w->task_cap : 64;
-                task *t = sx_realloc(w->task, cap * sizeof *t);
-                if (!t) return sx_nomem(er);
-                w->task = t;
-                uint64_t *v = sx_realloc(w->valid, cap * sizeof *v);
-                if (!v) return sx_nomem(er);
-                w->valid = v;
-                if (!(v = sx_realloc(w->masked, cap * sizeof *v))) return sx_nomem(er);
-                w->masked = v;
-                w->task_cap = cap;
-            }
+        const size_t px = sx_dump_n_px(w->r->p->d, w->first + i);
+        w->px += px;
+        for (size_t at = 0; at < px; at += SX_BLOCK)
             w->task[w->n_task++] = (task){i, at, px - at < SX_BLOCK ? px - at : SX_BLOCK};
-        }
     }
-    if (w->n_task * w->stat_len > w->cells_cap || !w->cells) {
-        sx_free(w->cells);
-        w->cells_cap = w->n_task * w->stat_len;
-        w->cells = sx_malloc_aligned((w->cells_cap + 1) * sizeof *w->cells);
-        if (!w->cells) {
-            w->cells_cap = 0;
-            return sx_nomem(er);
-        }
-    }
-    return SX_EOK;
+    w->by_image = false;
+    return make_cells(w, er);
 }
 
 static sx_err fill_imports(sx_walk *w, sx_error *er)
@@ -115,12 +138,19 @@ sx_err sx_walk_imports(sx_walk *w, size_t wave_max, sx_error *er)
     return SX_EOK;
 }
 
-static sx_err append(sx_walk *w, size_t image, sx_store *st, sx_error *er)
+static sx_err append(sx_walk *w, size_t image, const double *sums, sx_store *st, sx_error *er)
 {
-    if (!w->before) return sx_store_append(st, w->sums, er);
+    if (!w->before) return sx_store_append(st, sums, er);
     sx_err e = sx_store_get(w->before, image, w->whole, er);
-    memcpy(w->whole + w->before_len, w->sums, w->stat_len * sizeof *w->sums);
+    memcpy(w->whole + w->before_len, sums, w->stat_len * sizeof *sums);
     return e ? e : sx_store_append(st, w->whole, er);
+}
+
+static uint64_t total(const uint64_t *v, size_t n)
+{
+    uint64_t s = 0;
+    for (size_t i = 0; i < n; i++) s += v[i];
+    return s;
 }
 
 /* Cells of an image's blocks, in order, into its record. */
@@ -128,15 +158,16 @@ static sx_err fold_wave(sx_walk *w, sx_store *st, sx_error *er)
 {
     size_t t = 0;
     for (size_t i = 0; i < w->count; i++) {
-        uint64_t valid = 0, masked = 0;
-        memset(w->sums, 0, w->stat_len * sizeof *w->sums);
-        for (; t < w->n_task && w->task[t].image == i; t++) {
-            sx_add_to(w->sums, w->cells + t * w->stat_len, w->stat_len);
-            valid += w->valid[t];
-            masked += w->masked[t];
+        const double *sums = w->by_image ? w->cells + i * w->stat_len : w->sums;
+        const size_t n = blocks_of(w, i);
+        if (!w->by_image) {
+            memset(w->sums, 0, w->stat_len * sizeof *w->sums);
+            for (size_t k = t; k < t + n; k++) sx_add_to(w->sums, w->cells + k * w->stat_len, w->stat_len);
         }
-        sx_err e = w->seg ? sx_segment_append(w->seg, w->sums, valid, masked, er) : append(w, w->first + i, st, er);
+        sx_err e = w->seg ? sx_segment_append(w->seg, sums, total(w->valid + t, n), total(w->masked + t, n), er)
+                          : append(w, w->first + i, sums, st, er);
         if (e) return e;
+        t += n;
     }
     return w->seg ? sx_segment_sync(w->seg, false, er) : SX_EOK;
 }
@@ -168,7 +199,6 @@ static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out
     *out = sx_dump_kept(d, first, fields);
     if (!*out && first >= w->own.first && first - w->own.first < w->own.count) *out = &w->own;
     if (*out) return SX_EOK;
-    if (!w->gpu && most > images_in(w->r, WAVE_PX)) most = images_in(w->r, WAVE_PX);
     size_t count = sx_dump_wave_size(d, first, quarter(w->r, WAVE_BYTES)), threads = (size_t)sx_pool_threads(w->r->o.pool);
     if (count < threads) count = threads;
     if (count > most) count = most;
@@ -187,6 +217,7 @@ static sx_err decoded(sx_walk *w, size_t first, size_t most, const sx_wave **out
 static sx_err next_wave(sx_walk *w, size_t first, size_t most, sx_error *er)
 {
     const sx_wave *wave;
+    if (most > images_in(w->r, WAVE_PX)) most = images_in(w->r, WAVE_PX);
     sx_err e = decoded(w, first, most, &wave, er);
     if (e) return e;
     w->first = first;
@@ -251,6 +282,14 @@ static sx_err fetch_image(void *arg, size_t image, const sx_image **out, sx_erro
     return e;
 }
 
+/* Cells that come from the GPU: added up by image, in order, as fold_wave adds up the CPU's. */
+static void take_cells(void *arg, size_t first, size_t n, const double *cells)
+{
+    const sx_walk *w = arg;
+    for (size_t t = first; t < first + n; t++, cells += w->stat_len)
+        sx_add_to(w->cells + w->task[t].image * w->stat_len, cells, w->stat_len);
+}
+
 /* The next wave on a GPU: images that it has, or else some that it will ask for one by one. */
 static void gpu_wave(sx_walk *w, size_t first, size_t most)
 {
@@ -261,11 +300,10 @@ static void gpu_wave(sx_walk *w, size_t first, size_t most)
     w->count = n < most ? n : most;
 }
 
-/* Of tasks from .. from + n - 1, begun then. */
-static void add_pace(walk_pace *p, const sx_walk *w, size_t from, size_t n, double begin)
+static void add_pace(walk_pace *p, uint64_t px, double begin)
 {
     p->seconds += sx_seconds() - begin;
-    for (size_t i = from; i < from + n; i++) p->px += w->task[i].count;
+    p->px += px;
 }
 
 static double per_px(const walk_pace *p) { return p->seconds / (double)p->px; }
@@ -274,12 +312,14 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
 {
     sx_runner *r = w->r;
     const sx_cuda_wave v = {.dump = r->p->d, .first = w->first, .task = w->task, .n_task = w->n_task, .imports = w->imports,
-                            .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .cells = w->cells, .valid = w->valid,
+                            .imports_t = w->imports_t, .sets = w->per_image ? w->count : 1, .valid = w->valid,
                             .masked = w->masked, .map = w->map, .map_step = w->each ? w->n_map : 0, .pool = r->o.pool,
-                            .fetch = fetch_image, .fetch_arg = w};
+                            .take = take_cells, .fetch = fetch_image, .arg = w};
+    w->by_image = true;
+    memset(w->cells, 0, w->count * w->stat_len * sizeof *w->cells);
     const double begin = sx_seconds();
     sx_err e = sx_cuda_run(w->gpu, &v, er);
-    if (!e) add_pace(&w->on_gpu, w, 0, w->n_task, begin);
+    if (!e) add_pace(&w->on_gpu, w->px, begin);
     return e;
 }
 
@@ -288,12 +328,19 @@ static sx_err run_gpu(sx_walk *w, sx_error *er)
 /* May a GPU yet be chosen? */
 static bool choosing(const sx_walk *w) { return w->r->o.choice && !w->r->o.cuda && !w->decided; }
 
+/* Pixels of tasks from .. from + n - 1. */
+static uint64_t px_of(const sx_walk *w, size_t from, size_t n)
+{
+    uint64_t px = 0;
+    for (size_t i = from; i < from + n; i++) px += w->task[i].count;
+    return px;
+}
+
 /* Is so much left, after the first `done` tasks of the wave, that a GPU is worth looking for? */
 static bool much_left(const sx_walk *w, size_t done)
 {
     const double enough = w->r->o.choice->seconds;
-    uint64_t left = w->left;
-    for (size_t i = 0; i < done; i++) left -= w->task[i].count;
+    const uint64_t left = w->left - px_of(w, 0, done);
     return w->on_cpu.seconds >= PROBE * enough && per_px(&w->on_cpu) * (double)left >= enough;
 }
 
@@ -301,18 +348,18 @@ static bool much_left(const sx_walk *w, size_t done)
 static sx_err run_cpu(sx_walk *w, sx_error *er)
 {
     const size_t threads = (size_t)sx_pool_threads(w->r->o.pool);
-    for (size_t n; w->task_at < w->n_task; w->task_at += n) {
+    sx_err e = make_scratch(w, er);
+    for (size_t n; !e && w->task_at < w->n_task; w->task_at += n) {
         const double begin = sx_seconds();
         n = w->n_task - w->task_at;
         if (choosing(w) && n > threads && n > w->task_at) n = w->task_at > threads ? w->task_at : threads;
-        sx_err e = sx_pool_for(w->r->o.pool, n, block_task, w, er);
-        if (e) return e;
-        add_pace(&w->on_cpu, w, w->task_at, n, begin);
+        if ((e = sx_pool_for(w->r->o.pool, n, block_task, w, er))) return e;
+        add_pace(&w->on_cpu, px_of(w, w->task_at, n), begin);
         if (!choosing(w) || !much_left(w, w->task_at + n)) continue;
         if ((e = start_gpu(w, er))) return e;
         if (w->gpu) return run_gpu(w, er);
     }
-    return SX_EOK;
+    return e;
 }
 
 /* A chosen GPU that does not keep up with the CPU as it was. */
@@ -370,12 +417,10 @@ sx_err sx_walk_range(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_sto
         if (w->outer) continue;
         if ((st || w->seg) && (e = fold_wave(w, st, er))) return e;
         if (w->each && (e = emit_wave(w, er))) return e;
-        for (size_t t = 0; t < w->n_task; t++) {
-            w->done += w->task[t].count;
-            if (r->passes_done == 0 && !w->seg && !w->before) {
-                r->n.pixels_valid += w->valid[t];
-                r->n.pixels_masked += w->masked[t];
-            }
+        w->done += w->px;
+        if (r->passes_done == 0 && !w->seg && !w->before) {
+            r->n.pixels_valid += total(w->valid, w->n_task);
+            r->n.pixels_masked += total(w->masked, w->n_task);
         }
         if (!tell(w)) return sx_fail(er, SX_EINTR, "interrupted");
     }
@@ -407,7 +452,12 @@ sx_err sx_walk_images(sx_walk *w, size_t from, size_t to, size_t wave_max, sx_st
 size_t sx_walk_most(const sx_runner *r, size_t stat_len)
 {
     size_t blocks = sx_dump_get_info(r->p->d)->max_px / SX_BLOCK + 1, bytes = blocks * stat_len * sizeof(double);
-    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = images_in(r, r->o.cuda || r->o.choice ? GPU_WAVE_PX : WAVE_PX);
+    size_t n = quarter(r, CELL_BYTES) / (bytes + 1) + 1, m = images_in(r, WAVE_PX);
+    if (r->o.cuda || r->o.choice) {
+        m = GPU_WAVE_CELLS / (blocks * (stat_len + 1));
+        if (m < images_in(r, GPU_WAVE_PX)) m = images_in(r, GPU_WAVE_PX);
+    }
+    if (m > r->p->images) m = r->p->images;
     return n < m ? n : m;
 }
 
@@ -423,7 +473,6 @@ void sx_walk_free(sx_walk *w)
     sx_free(w->cells);
     sx_free(w->task);
     sx_free(w->valid);
-    sx_free(w->masked);
     sx_free(w->sums);
     sx_free(w->made);
     sx_free(w->whole);
@@ -447,10 +496,6 @@ sx_err sx_walk_start(sx_walk *w, const sx_id *sum, size_t n_sum, const sx_id *ma
     w->sums = sx_calloc(w->stat_len + 1, sizeof *w->sums);
     w->scratch = sx_calloc(threads, sizeof *w->scratch);
     if (!w->sums || !w->scratch) return sx_nomem(er);
-    for (size_t i = 0; i < threads; i++) {
-        if (!(w->scratch[i] = sx_malloc_aligned(sx_prog_scratch(w->prog)))) return sx_nomem(er);
-        memset(w->scratch[i], 0, sx_prog_scratch(w->prog));
-    }
     w->columns |= sx_prog_fields(w->prog);
     if ((e = sx_fields_new(w, er)) || w->outer || w->fields) {      /* sorting and distances run on the CPU */
         w->decided = true;

@@ -368,7 +368,7 @@ static void store_spills(void **state)
     sx_store *s;
     double rec[3], got[3];
     (void)state;
-    assert_int_equal(sx_store_new(3, 5 * sizeof rec, &s, &er), SX_EOK);
+    assert_int_equal(sx_store_new(3, 2, 5 * sizeof rec, &s, &er), SX_EOK);
     for (int i = 0; i < 40; i++) {
         for (int j = 0; j < 3; j++) rec[j] = i * 10 + j;
         assert_int_equal(sx_store_append(s, rec, &er), SX_EOK);
