@@ -25,6 +25,7 @@ typedef struct sx_cuda_info {
     int index, count;            /* which of how many */
     int cc;                      /* compute capability, 90 = 9.0 */
     int sms;                     /* multiprocessors */
+    int l2;                      /* bytes of the cache that they share; 0: unknown */
     int driver;                  /* CUDA version of the driver, 12090 = 12.9 */
     size_t memory;               /* bytes */
     const char *driver_path, *nvrtc;   /* opened; NVRTC to be opened when a kernel must be compiled, "" when there is none */

@@ -38,6 +38,7 @@ static sx_err ask_device(sx_cuda *d, int index, sx_error *er)
         (e = SX_CU(d, er, device_attribute, &major, SX_CU_ATTR_MAJOR, d->device)) ||
         (e = SX_CU(d, er, device_attribute, &minor, SX_CU_ATTR_MINOR, d->device)) ||
         (e = SX_CU(d, er, device_attribute, &d->info.sms, SX_CU_ATTR_SMS, d->device)) ||
+        (e = SX_CU(d, er, device_attribute, &d->info.l2, SX_CU_ATTR_L2, d->device)) ||
         (e = SX_CU(d, er, device_memory, &d->info.memory, d->device)))
         return e;
     d->name[sizeof d->name - 1] = '\0';

@@ -43,6 +43,7 @@ typedef struct sx_emitted {
     size_t n_axis, n_import, n_power, n_basis, n_field, n_sink;
     size_t par_import, par_power, par_basis, par_sink, par_sum, par_map, n_par;
     bool logits;                 /* does it read them? */
+    int sweeps;                  /* loops over the classes that do, of a chunk */
     size_t own;                  /* numbers of a record that a kernel of mode fast keeps while a unit lasts, and writes all of; 0: it adds
                                   * to records that must be 0 before */
 } sx_emitted;

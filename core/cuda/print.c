@@ -229,6 +229,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     memset(m->body, 0, m->n_ids);
     sx_em_mark_body(m, plane);
     const bool reads = sx_em_reads_logits(m), rolled = sx_em_long_body(m);
+    m->e->sweeps += reads;
     if (fast && by) open_labels(m);
     for (int part = 0; part < 2; part++) {
         const bool some = fast && by;             /* as many as there is room for, with the labels */

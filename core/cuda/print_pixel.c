@@ -383,6 +383,7 @@ static void say_class_loop(sx_em *m, int lv)
             say_start(m, m->order[i], second);
         }
     const size_t size = !exps && sx_em_long_body(m) ? 1 : sx_em_group(m);
+    if (any && sx_em_reads_logits(m)) m->e->sweeps++;
     for (int part = 0; any && part < 2; part++) {
         const size_t n = sx_em_open_group(m, part, size);
         if (n == 0) continue;

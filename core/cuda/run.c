@@ -445,6 +445,17 @@ static unsigned grid_of(const sx_cuda *d, size_t blocks, int resident)
     return (unsigned)(blocks < most ? blocks ? blocks : 1 : most);
 }
 
+/* Blocks of the kernel at a time on a multiprocessor. Where logits are read again, fewer of them, if then what all have under way is
+ * still in the cache when it is; but two, or nothing hides how far memory is. (Mode exact has more to compute than to wait for.) */
+static int at_a_time(const sx_cuda_work *w)
+{
+    const sx_dump_info *info = w->spec.info;
+    const size_t chunk = SX_CUDA_THREADS * 4 * info->classes * (info->logits_type == SX_F16 ? 2 : info->logits_type == SX_F32 ? 4 : 8);
+    const size_t fit = (size_t)w->d->info.l2 / 2 / ((size_t)w->d->info.sms * chunk);
+    const int most = w->module->resident[0];
+    return w->spec.fast && w->e->sweeps > 1 && fit >= 2 && (int)fit < most ? (int)fit : most;
+}
+
 static sx_err launch(sx_cuda_work *w, void *f, unsigned blocks, sx_error *er)
 {
     void *arguments[] = {&w->args};
@@ -469,7 +480,7 @@ static sx_err compute(wave *q, batch *b, const sx_slot *s, sx_error *er)
     w->args.map_rec = b->part.map_rec;
     sx_err e = SX_CU(d, er, event_record, s->begun, d->stream);
     if (!e && rec && w->sparse) e = SX_CU(d, er, set_words, d->records.p, 0, b->n * records(w) * rec * w->es / 4, d->stream);
-    if (!e) e = launch(w, m->pass, grid_of(d, units, m->resident[0]), er);
+    if (!e) e = launch(w, m->pass, grid_of(d, units, at_a_time(w)), er);
     if (!e && rec) e = launch(w, m->fold, grid_of(d, folds, m->resident[1]), er);
     if (!e) e = SX_CU(d, er, event_record, s->computed, d->stream);
     if (!e) e = SX_CU(d, er, stream_wait, d->back, s->computed, 0);

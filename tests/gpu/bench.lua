@@ -4,6 +4,8 @@ bench.lua: times losses on a GPU against the bandwidth of its memory, measured b
   segx --device cuda tests/gpu/bench.lua [NAME=VALUE ...]
     bytes=8G         logits of each dump (at most a quarter of the GPU's memory)
     size=512x1024    of an image
+    block=45         pixels of a side of the squares that have one label: five to six labels in a run of 256 pixels (in dumps of real
+                     predictions 2 to 4.5)
     repeats=15       evaluations of which the median is taken
     seconds=150      lines that would begin later are left out, with a word
     cases=19:float16,2:float32   which dumps, in this order
@@ -18,7 +20,7 @@ starts: uploads are not timed. A figure is the median of `repeats` evaluations, 
 local core = require "segx.core"
 local L, A = segx.loss, segx.axis
 
-local opts = {bytes = "8G", size = "512x1024", seconds = "150", repeats = "15", modes = "fast,exact",
+local opts = {bytes = "8G", size = "512x1024", block = "45", seconds = "150", repeats = "15", modes = "fast,exact",
   cases = "19:float16,19:float32,2:float16,2:float32,150:float16,150:float32"}
 for _, a in ipairs(arg) do
   local key, value = a:match "^(%w+)=(.+)$"
@@ -137,7 +139,8 @@ local function measure(classes, type)
   local h, w = height, width
   if opts.compile then h, w = 64, 64 end
   local start = core.clock()
-  local d <close> = core.synthetic {n = n, classes = classes, height = h, width = w, logits_type = type, distinct = 1}
+  local d <close> = core.synthetic {n = n, classes = classes, height = h, width = w, logits_type = type, distinct = 1,
+    block = math.tointeger(opts.block)}
   if not opts.compile then
     local made = core.clock() - start
     core.eval(d, {L.ce {}:trace(d).value}, {mode = "fast"})

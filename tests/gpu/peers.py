@@ -72,8 +72,8 @@ def careful(x, y, w, chunk):
 def dump(n, classes, height, width, dtype):
     """As core.synthetic makes it: deviation 2, the label's logit raised by 3; one image, repeated."""
     g = torch.Generator(device=args.device).manual_seed(0)
-    y = torch.randint(0, classes, (1, -(-height // 16), -(-width // 16)), device=args.device, generator=g)
-    y = y.repeat_interleave(16, 1).repeat_interleave(16, 2)[:, :height, :width]
+    y = torch.randint(0, classes, (1, -(-height // 45), -(-width // 45)), device=args.device, generator=g)
+    y = y.repeat_interleave(45, 1).repeat_interleave(45, 2)[:, :height, :width]
     x = torch.randn(1, classes, height, width, device=args.device, generator=g) * 2
     x.scatter_add_(1, y[:, None], torch.full((1, 1, height, width), 3.0, device=args.device))
     return x.to(dtype).repeat(n, 1, 1, 1), y.repeat(n, 1, 1)

@@ -109,7 +109,7 @@ API int cuDeviceGetAttribute(int *v, int attribute, int device)
     ENTER;
     (void)device;
     const int cc = (int)number("FAKE_CUDA_CC", 90);
-    *v = attribute == 16 ? 4 : attribute == 75 ? cc / 10 : attribute == 76 ? cc % 10 : 0;
+    *v = attribute == 16 ? 4 : attribute == 38 ? 50 << 20 : attribute == 75 ? cc / 10 : attribute == 76 ? cc % 10 : 0;
     return OK;
 }
 API int cuDeviceTotalMem_v2(size_t *bytes, int device) { ENTER; (void)device; *bytes = memory(); return OK; }
