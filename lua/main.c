@@ -12,6 +12,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#ifdef __GLIBC__
+#include <malloc.h>
+#endif
+
 #include <lauxlib.h>
 #include <lualib.h>
 
@@ -271,10 +275,20 @@ static bool take_trailing_options(program *p)
     return true;
 }
 
+/* Arrays of some MB come and go with every evaluation; given back to the system, their pages would be cleared again each time. */
+static void keep_memory(void)
+{
+#ifdef __GLIBC__
+    mallopt(M_MMAP_THRESHOLD, 16 << 20);
+    mallopt(M_TRIM_THRESHOLD, 64 << 20);
+#endif
+}
+
 int main(int argc, char **argv)
 {
     program p = {0};
     lua_State *L = NULL;
+    keep_memory();
     if (argc < 1)
         return EXIT_USAGE;
     p.status = EXIT_USAGE;

@@ -45,9 +45,10 @@ SX_DEVICE void sx_end_record(const sx_chunk *k, const float *s_own, int tid)
     SX_ROLLED for (int i = tid % 32; i < SX_OWN; i += 32) k->part[tid / 32 * SX_OWN + i] = s_own[tid / 32 * SX_OWN + i];
 }
 
-/* The labels of the thread's tile: how many; where in their list those of its pixels are, and whether that is one place. */
+/* The labels of the thread's tile: how many; where in their list those of its pixels are; whether some are neither the first pixel's
+ * nor the last one's. */
 typedef struct sx_list {
-    int n, same, place[SX_V];
+    int n, place[SX_V], more;
 } sx_list;
 
 #if !SX_FEW
@@ -63,10 +64,10 @@ SX_DEVICE void sx_tell(const sx_chunk *k, int tid, int base, const sx_list *l, i
 
 SX_DEVICE void sx_find(const sx_chunk *k, int tid, const int *y, sx_list *l, const unsigned char *s_place)
 {
-    l->same = 1;
+    l->more = 0;
     SX_EACH(v) {
         l->place[v] = SX_BYTE_LABELS ? s_place[tid / 32 * (SX_CLASSES + 1) + y[v]] : SX_GET(k->loc + tid * SX_V + v);
-        l->same = l->same && y[v] == y[0];
+        l->more |= y[v] != y[0] && y[v] != y[SX_V - 1];
     }
 }
 #endif
@@ -134,6 +135,14 @@ SX_DEVICE void sx_put_p(float *s_v, int tid, int row, const float *x, const floa
     *sx_slot(s_v, tid, row) = sx_all(w);
 }
 
+SX_DEVICE void sx_clear(float *slot, int from, int to)
+{
+    SX_UNROLL for (int i = from; i < to; i++) slot[i * SX_WARP_ROW] = 0.0f;
+}
+
+/* Is a place among the labels from base on? */
+SX_DEVICE int sx_in(int place, int base) { return SX_CLASSES < SX_LABELS || (place >= base && place < base + SX_LABELS); }
+
 /* By label, into 1 << bits rows: those of the labels from base on. */
 SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const sx_list *l, const float *x, const int *y)
 {
@@ -145,18 +154,23 @@ SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const
         *sx_slot(s_v, tid, row + i) = sx_all(w);
     }
 #else
-    float *const slot = sx_slot(s_v, tid, row);
+    float *const slot = sx_slot(s_v, tid, row), w[SX_V];
+    const int first = l->place[0], last = l->place[SX_V - 1];
     (void)y;
-    SX_UNROLL for (int b = 0; b < 5; b++)
-        if (bits > b) SX_UNROLL for (int i = b ? 1 << b : 0; i < 2 << b; i++) slot[i * SX_WARP_ROW] = 0.0f;
-    if (l->same) {
-        const int i = l->place[0] - base;
-        if (i >= 0 && i < SX_LABELS) slot[i * SX_WARP_ROW] = sx_all(x);
-    } else {
-        SX_EACH(v) {
-            const int i = l->place[v] - base;
-            if (i >= 0 && i < SX_LABELS) slot[i * SX_WARP_ROW] = slot[i * SX_WARP_ROW] + x[v];
-        }
+    if (bits > 0) {
+        sx_clear(slot, 0, 2);
+        if (bits > 1) sx_clear(slot, 2, 4);
+        if (bits > 2) sx_clear(slot, 4, 8);
+        if (bits > 3) sx_clear(slot, 8, 16);
+        if (bits > 4) sx_clear(slot, 16, 32);
+    }
+    SX_EACH(v) w[v] = l->place[v] == first ? x[v] : 0.0f;
+    if (sx_in(first, base)) slot[(first - base) * SX_WARP_ROW] = sx_all(w);
+    SX_EACH(v) w[v] = l->place[v] == last ? x[v] : 0.0f;
+    if (last != first && sx_in(last, base)) slot[(last - base) * SX_WARP_ROW] = sx_all(w);
+    if (l->more) SX_UNROLL for (int v = 1; v < SX_V - 1; v++) {
+        const int i = l->place[v];
+        if (i != first && i != last && sx_in(i, base)) slot[(i - base) * SX_WARP_ROW] = slot[(i - base) * SX_WARP_ROW] + x[v];
     }
 #endif
 }
