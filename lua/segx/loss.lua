@@ -255,10 +255,11 @@ end
 --- pixels of the unit; sum("pixel", "image") and sum("pixel", "dataset") say which.
 ---
 --- opts (all optional): kind = "pixel" | "region" | "scalar", optional = {names of parameters
---- without a default}, rules = {parameter = {min=, max=, one_of=, vector=}}, check =
---- usual = {options of every loss that have another default here, e.g. unit = "image"},
---- function(params) that raises (it gets numbers: where parameters range over axes, it is called for
---- each combination, and what it refuses becomes a failed row of the sweep), adapt = function(given) -> given, doc, source, help = {parameter = text}.
+--- without a default}, rules = {parameter = {min=, max=, one_of=, vector=}}, usual = {options of every
+--- loss that have another default here, e.g. unit = "image"}, check = function(params) that raises
+--- (it gets numbers: where parameters range over axes, it is called for each combination, and what it
+--- refuses becomes a failed row of the sweep), adapt = function(given) -> given, doc, source,
+--- help = {parameter = text}.
 function L.define(name, defaults, fn, opts)
   check_definition(name, defaults, fn)
   opts = opts or {}
