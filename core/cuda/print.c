@@ -131,11 +131,11 @@ static void open_labels(sx_em *m)
 }
 
 /* Mode fast: the sums of the warp's rows, of which each lane looks after one (by label: row >> bits is what is summed), into its
- * record. known: what the text says of a row before its place in the record; there: is there such a row? */
-static void say_batch(sx_em *m, bool by, const char *known, const char *there, const char *number)
+ * record. done: rows of such values before; known: what the text says of a row before its place in the record; there: is there such a row? */
+static void say_batch(sx_em *m, bool by, bool done, const char *known, const char *there, const char *number)
 {
     sx_say(m, "SX_PHASE");
-    sx_say(m, "const int row = tid %% 32%s;", by ? " >> bits" : "");
+    sx_say(m, "const int row = %stid %% 32%s;", by && done ? "done + (" : "", by ? done ? " >> bits)" : " >> bits" : "");
     if (by) sx_say(m, "const unsigned label = sx_row_label(s_label, tid, bits);");
     if (*known) sx_say(m, "%s", known);
     sx_say(m, "if (%s%s) {", by ? "label < SX_CLASSES && " : "", there);
@@ -155,26 +155,30 @@ static void say_row_batch(sx_em *m, size_t sink, bool by, const size_t *sum, siz
     }
     c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
     number = sx_named(m, by ? "(%s) + (sx_u64)(%s) * SX_CLASSES + label" : "(%s) + (sx_u64)(%s)", first.s, c.s);
-    say_batch(m, by, known.s, there.s, number.s);
+    say_batch(m, by, a == SIZE_MAX, known.s, there.s, number.s);
 }
 
 /* Sums of rows: as many rows at once as fit, over the values of the innermost axis. */
 static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
 {
     const bool fast = m->s->fast;
-    /* (by label in mode fast a sum may take all rows that there are) */
-    const size_t rows = fast && by ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
+    /* (by label in mode fast a sum may take all rows that there are: a loop over those of a phase, or one by one in a sweep) */
+    const size_t rows = fast && by && m->n_nest ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
     for (size_t first = 0; first < n; first += rows) {
         const size_t q = n - first < rows ? n - first : rows;
         if (fast && by) open_labels(m);
         if (!m->n_nest) {
             start_depth(m, 0, false);
+            if (fast && by) sx_say(m, "SX_ROLLED for (int done = 0; done < %zu; done += SX_CUDA_BATCH >> bits) {", q);
             sx_say(m, "SX_PHASE");
-            for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "%zu", i).s);
+            for (size_t i = 0; i < q; i++) {
+                if (fast && by) sx_say(m, "if (%zu >= done && %zu < done + (SX_CUDA_BATCH >> bits))", i, i);
+                say_put(m, sink, sum[first + i], by, sx_named(m, fast && by ? "%zu - done" : "%zu", i).s);
+            }
             sx_say(m, "SX_END");
             if (fast) say_row_batch(m, sink, by, sum + first, q, SIZE_MAX, "");
             else say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
-            if (fast && by) sx_say(m, "}");
+            if (fast && by) close_loops(m, 2);
             continue;
         }
         const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
@@ -251,7 +255,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
         if (!fast) say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         else
-            say_batch(m, by, "", some ? "c0 + row < SX_CLASSES" : sx_named(m, "row < %zu", n).s,
+            say_batch(m, by, false, "", some ? "c0 + row < SX_CLASSES" : sx_named(m, "row < %zu", n).s,
                       sx_named(m, by ? "%s + (sx_u64)label * SX_CLASSES + row" : "%s + row", first.s).s);
         sx_say(m, "}");
     }
