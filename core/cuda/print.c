@@ -359,7 +359,7 @@ static int first_blocks(sx_em *m)
             if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op != SX_OP_basis ? 1 : m->s->fast ? 2 : 16;
     if (m->s->use_double) return 2;
     if (m->s->fast && few_labels(m)) return heavy ? 2 : rows > 12 ? 3 : 4;    /* twice the pixels */
-    if (m->s->fast) return rows > 20 ? 3 : 4;
+    if (m->s->fast) return heavy || rows > 20 ? 3 : 4;
     return rows > 21 ? 2 : rows > (m->s->info->classes == 2 ? 13 : 9) ? 3 : 4;
 }
 
@@ -428,7 +428,7 @@ void sx_em_print(sx_em *m)
     sx_em_say_variables(m);
     sx_say(m, "SX_PHASE");
     sx_say(m, "sx_labels(&k, tid, L(y));");
-    if (lists && m->s->fast) sx_say(m, "L(list)->n = (int)SX_GET(k.head + 2 * (tid * SX_V / SX_CUDA_TILE) + 1);");
+    if (lists && m->s->fast) sx_say(m, "sx_look_up(&k, tid, L(list));");
     else if (lists) sx_say(m, "sx_lists(&k, tid, s_loc, s_tiles);");
     sx_em_say_levels(m);
     sx_say(m, "SX_END");

@@ -45,20 +45,29 @@ SX_DEVICE void sx_end_record(const sx_chunk *k, const float *s_own, int tid)
     SX_ROLLED for (int i = tid % 32; i < SX_OWN; i += 32) k->part[tid / 32 * SX_OWN + i] = s_own[tid / 32 * SX_OWN + i];
 }
 
-/* The labels of the thread's tile: how many; where in their list those of its pixels are; whether some are neither the first pixel's
+/* The labels of the thread's tile: how many; one of the first ones, fetched early; where in their list those of its pixels are; whether some are neither the first pixel's
  * nor the last one's. */
 typedef struct sx_list {
-    int n, place[SX_V], more;
+    int n, label, place[SX_V], more;
 } sx_list;
 
 #if !SX_FEW
+SX_DEVICE void sx_look_up(const sx_chunk *k, int tid, sx_list *l)
+{
+    const int tile = tid * SX_V / SX_CUDA_TILE;
+    l->n = (int)SX_GET(k->head + 2 * tile + 1);
+    l->label = tid % 32 < l->n ? sx_label_of(k, tile, tid % 32) : -1;
+}
+
 /* The list, for the warp's threads: labels from base on, and (bytes) the place of each. */
 SX_DEVICE void sx_tell(const sx_chunk *k, int tid, int base, const sx_list *l, int *s_label, unsigned char *s_place)
 {
     const int lane = tid % 32, tile = tid * SX_V / SX_CUDA_TILE;
-    if (lane < SX_LABELS) s_label[tid / 32 * SX_LABELS + lane] = base + lane < l->n ? sx_label_of(k, tile, base + lane) : -1;
+    s_label[tid / 32 * SX_LABELS + lane] = base == 0 ? l->label : base + lane < l->n ? sx_label_of(k, tile, base + lane) : -1;
 #if SX_BYTE_LABELS
-    SX_ROLLED for (int i = lane; base == 0 && i < l->n; i += 32) s_place[tid / 32 * (SX_CLASSES + 1) + sx_label_of(k, tile, i)] = (unsigned char)i;
+    unsigned char *const place = s_place + tid / 32 * (SX_CLASSES + 1);
+    if (base == 0 && lane < l->n) place[l->label] = (unsigned char)lane;
+    SX_ROLLED for (int i = 32 + lane; base == 0 && i < l->n; i += 32) place[sx_label_of(k, tile, i)] = (unsigned char)i;
 #endif
 }
 
