@@ -10,7 +10,7 @@
  * A block works on one chunk at a time: SX_CHUNK consecutive pixels, SX_V neighbours per thread; the chunks of a unit
  * (SX_CUDA_UNIT pixels) one after the other. The printed text defines before this one SX_DOUBLE, SX_FAST, SX_LOGIT (16, 32 or 64:
  * bits of the dump's logits), SX_ONE_CHANNEL and SX_PROBABILITIES (what they are), SX_CLASSES, SX_ROWS (rows of pixels that are
- * summed at once), SX_LISTS (are lists of labels read), SX_OWN (sums.h), SX_FIELDS (fields that it reads).
+ * summed at once), SX_OWN (sums.h), SX_FIELDS (fields that it reads).
  */
 
 /* -- Vocabulary --------------------------------------------------------------------------------- */

@@ -45,8 +45,8 @@ SX_DEVICE void sx_end_record(const sx_chunk *k, const float *s_own, int tid)
     SX_ROLLED for (int i = tid % 32; i < SX_OWN; i += 32) k->part[tid / 32 * SX_OWN + i] = s_own[tid / 32 * SX_OWN + i];
 }
 
-/* The labels of the thread's tile: how many; one of the first ones, fetched early; where in their list those of its pixels are; whether some are neither the first pixel's
- * nor the last one's. */
+/* The labels of the thread's tile: how many; one of the first, fetched early; where in their list those of its pixels are; whether
+ * some are neither the first pixel's nor the last one's. */
 typedef struct sx_list {
     int n, label, place[SX_V], more;
 } sx_list;

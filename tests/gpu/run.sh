@@ -10,7 +10,7 @@
 #   peers        peers.py: the same in PyTorch, and its times over ours; left out where python3 has no torch
 #
 # SEGX: the program (else build/release/segx, which is built where it is missing; tools/portable makes one for a machine without Lua
-# and HDF5). SEGX_COMMIT: what to call it where there is no git. PYTHON: another python3. For trials: SEGX_GPU_BENCH="bytes=2M
+# and HDF5). SEGX_COMMIT: what to call it (else git says). PYTHON: another python3. For trials: SEGX_GPU_BENCH="bytes=2M
 # size=64x128" (options of bench.lua), SEGX_GPU_PEERS="--device cpu".
 set -u
 cd "$(dirname "$0")/../.." || exit 2
@@ -53,7 +53,7 @@ header() {
         local fields=driver_version,clocks.max.sm,clocks.max.mem,power.limit,ecc.mode.current
         echo "| $fields | $(timeout 20 nvidia-smi --query-gpu=$fields --format=csv,noheader | head -1) |"
     fi
-    echo "| date, commit | $(date '+%F %H:%M'), $(git rev-parse --short HEAD 2>/dev/null || echo "${SEGX_COMMIT:-unknown}") |"
+    echo "| date, commit | $(date '+%F %H:%M'), ${SEGX_COMMIT:-$(git rev-parse --short HEAD 2>/dev/null || echo unknown)} |"
     echo "| machine | $(grep -m1 'model name' /proc/cpuinfo | sed 's/.*: //'), $(nproc) cores, $(ldd --version | head -1) |"
     echo "| program | $("$segx" --version) |"
     echo

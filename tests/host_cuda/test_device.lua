@@ -174,6 +174,7 @@ for _, kind in ipairs {{"float32", {}}, {"float16", {type = "float16"}}, {"NaN",
                        {"two classes", {classes = 2, type = "float16", seed = 3}}, {"two classes, NaN", {classes = 2, change = in_ignored(0 / 0)}},
                        {"two classes, one cannot be", {classes = 2, change = function(v, at, c) return at % 5 == 0 and c == 1 and -1 / 0 or v end}},
                        {"one channel", {classes = 2, channels = 1, open = {activation = "logits"}}},
+                       {"45 classes", {n = 1, classes = 45, h = 30, w = 41}}, {"300 classes", {n = 1, classes = 300, h = 24, w = 41, type = "float16"}},
                        {"four classes, 90 x 70", {n = 2, classes = 4, h = 90, w = 70, type = "float16", change = in_ignored(1 / 0)}}} do
   test("fast mode: near, " .. kind[1]) (function()
     local o = {}
@@ -189,7 +190,7 @@ for _, kind in ipairs {{"float32", {}}, {"float16", {type = "float16"}}, {"NaN",
 end
 
 test "fast mode: the bits of a setting alone are those in a sweep" (function()
-  for _, classes in ipairs {2, 4, 5} do
+  for _, classes in ipairs {2, 4, 5, 45} do
     local d <close> = dump {n = 3, classes = classes, h = 19, w = 23}
     local gammas = {0, 0.25, 0.5, 1, 1.5, 2, 2.7, 9}
     local s = segx.sweep {dump = d, device = "cuda", mode = "fast", intervals = false,
@@ -197,6 +198,26 @@ test "fast mode: the bits of a setting alone are those in a sweep" (function()
     for row in s:run():rows() do
       local alone = (L.focal {gamma = row.gamma} + L.dice {}):eval(d, {device = "cuda", mode = "fast"})
       eq(("%a"):format(row.value), ("%a"):format(alone.value))
+    end
+  end
+end)
+
+test "fast mode: sums by label of a value per class" (function()
+  for _, classes in ipairs {2, 4, 5, 19, 45, 300} do
+    local d <close> = dump {n = 2, classes = classes, h = 19, w = 41}
+    local shares = segx.grad((L.ce {} + L.dice {}):trace(d).value, d.logits):abs()
+    local list = {core.nsum(core.bysum(shares)), core.nsum(core.psum(shares)), core.nsum(core.bysum(shares:sum "class"))}
+    local a = core.eval(d, list, {device = "cpu", precision = "double"})
+    local b, stats = core.eval(d, list, {device = "cuda", mode = "fast"})
+    eq(stats.on_cpu, 0)
+    for i, want in ipairs(a) do
+      local got, most = b[i], 0
+      local function each(x, y, f)
+        if type(x) == "number" then return f(x, y) end
+        for k = 1, #x do each(x[k], y[k], f) end
+      end
+      each(want, got, function(x) most = math.max(most, math.abs(x)) end)
+      each(want, got, function(x, y) near(y, x, 1e-5 * math.abs(x) + 1e-6 * most) end)
     end
   end
 end)
