@@ -1,7 +1,7 @@
 #!/bin/bash
 # tests/gpu/run.sh [OUT.md [STEP...]]: on a machine with an NVIDIA GPU: does it give the CPU's bits, and how fast is it? Writes one dated
 # table (default docs/gpu-DATE.md, with the raw figures beside it: OUT.bench.tsv, OUT.peers.tsv), line by line, so that a run that
-# is cut off leaves what it had. Six minutes on 16 cores; every step has a limit, and the others go on without one that fails.
+# is cut off leaves what it had. Three minutes on 16 cores; every step has a limit, and the others go on without one that fails.
 #
 #   start        time to the first value of a new loss, with an empty cache of kernels and from the cache
 #   correct      the suites of the CPU's numbers, bit for bit (mode exact), test_device.lua, compute-sanitizer where it is installed;
