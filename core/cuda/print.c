@@ -130,12 +130,12 @@ static void open_labels(sx_em *m)
     sx_say(m, "SX_END");
 }
 
-/* Mode fast: the sums of the warp's rows, of which each lane looks after one (by label: row >> bits is what is summed), into its
- * record. done: rows of such values before; known: what the text says of a row before its place in the record; there: is there such a row? */
-static void say_batch(sx_em *m, bool by, bool done, const char *known, const char *there, const char *number)
+/* Mode fast: the sums of the warp's rows, of which each lane looks after one, into its record. row: which sum or class the lane's row is
+ * of; known: what the text says of it before its place in the record; there: is there such a row? */
+static void say_batch(sx_em *m, bool by, const char *row, const char *known, const char *there, const char *number)
 {
     sx_say(m, "SX_PHASE");
-    sx_say(m, "const int row = %stid %% 32%s;", by && done ? "done + (" : "", by ? done ? " >> bits)" : " >> bits" : "");
+    sx_say(m, "const int row = %s;", row);
     if (by) sx_say(m, "const unsigned label = sx_row_label(s_label, tid, bits);");
     if (*known) sx_say(m, "%s", known);
     sx_say(m, "if (%s%s) {", by ? "label < SX_CLASSES && " : "", there);
@@ -147,62 +147,72 @@ static void say_batch(sx_em *m, bool by, bool done, const char *known, const cha
 /* The same for rows of q sums, for the values of axis a from b on; a SIZE_MAX: there is no axis. */
 static void say_row_batch(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q, size_t a, const char *end)
 {
+    const bool axis = a != SIZE_MAX;
     sx_name c, first = sx_named(m, "D%zu", sum[q - 1]), known = {""}, there = sx_named(m, "row < %zu", q), number;
     for (size_t i = q - 1; i-- > 0;) first = sx_named(m, "row %% %zu == %zu ? D%zu : %s", q, i, sum[i], first.s);
-    if (a != SIZE_MAX) {
+    if (axis) {
         known = sx_named(m, "const int i%zu = b + row / %zu;", a, q);
         there = sx_named(m, "row / %zu < at_once && i%zu < %s", q, a, end);
     }
     c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
     number = sx_named(m, by ? "(%s) + (sx_u64)(%s) * SX_CLASSES + label" : "(%s) + (sx_u64)(%s)", first.s, c.s);
-    say_batch(m, by, a == SIZE_MAX, known.s, there.s, number.s);
+    say_batch(m, by, !by ? "tid % 32" : axis ? "tid % 32 >> bits" : "done + (tid % 32 >> bits)", known.s, there.s, number.s);
 }
 
-/* Sums of rows: as many rows at once as fit, over the values of the innermost axis. */
-static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
+/* Sums of q rows that no axis changes. By label in mode fast they may take more rows than there are: then in several goes. */
+static void sum_rows(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q)
+{
+    const bool goes = m->s->fast && by;
+    start_depth(m, 0, false);
+    if (goes) sx_say(m, "SX_ROLLED for (int done = 0; done < %zu; done += SX_CUDA_BATCH >> bits) {", q);
+    sx_say(m, "SX_PHASE");
+    for (size_t i = 0; i < q; i++) {
+        if (goes) sx_say(m, "if (%zu >= done && %zu < done + (SX_CUDA_BATCH >> bits))", i, i);
+        say_put(m, sink, sum[i], by, sx_named(m, goes ? "%zu - done" : "%zu", i).s);
+    }
+    sx_say(m, "SX_END");
+    if (m->s->fast) say_row_batch(m, sink, by, sum, q, SIZE_MAX, "");
+    else say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
+    if (goes) sx_say(m, "}");
+}
+
+/* The same over the values of the innermost axis, as many at once as there are rows for. */
+static void sum_swept_rows(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q, size_t rows)
 {
     const bool fast = m->s->fast;
-    /* (by label in mode fast a sum may take all rows that there are: a loop over those of a phase, or one by one in a sweep) */
-    const size_t rows = fast && by && m->n_nest ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
+    const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
+    sx_name stop = m->n_nest == 1 ? sx_named(m, "hi") : sx_named(m, "N%zu", a);
+    const char *end = stop.s;
+    open_loops(m, m->n_nest - 1);
+    if (fast) sx_say(m, "const int at_once = SX_CUDA_BATCH / (%zu%s);", q, by ? " << bits" : "");
+    else sx_say(m, "const int at_once = %zu;", rows / q);
+    sx_say(m, "SX_ROLLED for (int b = %s; b < %s; b += at_once) {", m->n_nest == 1 ? "lo" : "0", end);
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "SX_ROLLED for (int j = 0; j < at_once && b + j < %s; j++) {", end);
+    sx_say(m, "const int i%zu = b + j;", a);
+    start_depth(m, m->n_nest, true);
+    say_numbers(m);
+    sx_em_say_variables(m);
+    sx_em_say_levels(m);
+    for (size_t i = 0; i < q; i++) say_put(m, sink, sum[i], by, sx_named(m, "j * %zu + %zu", q, i).s);
+    sx_say(m, "}");
+    sx_say(m, "SX_END");
+    if (fast) say_row_batch(m, sink, by, sum, q, a, end);
+    else say_sum(m, by, NULL, "1", sx_named(m, "(%s - b < at_once ? %s - b : at_once) * %zu", end, end, q).s);
+    sx_say(m, "}");
+    close_loops(m, m->n_nest - 1);
+}
+
+/* Sums of rows, as many at once as fit. (By label in mode fast one of a sweep may take all rows that there are.) */
+static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
+{
+    const size_t rows = m->s->fast && by && m->n_nest ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
     for (size_t first = 0; first < n; first += rows) {
         const size_t q = n - first < rows ? n - first : rows;
-        if (fast && by) open_labels(m);
-        if (!m->n_nest) {
-            start_depth(m, 0, false);
-            if (fast && by) sx_say(m, "SX_ROLLED for (int done = 0; done < %zu; done += SX_CUDA_BATCH >> bits) {", q);
-            sx_say(m, "SX_PHASE");
-            for (size_t i = 0; i < q; i++) {
-                if (fast && by) sx_say(m, "if (%zu >= done && %zu < done + (SX_CUDA_BATCH >> bits))", i, i);
-                say_put(m, sink, sum[first + i], by, sx_named(m, fast && by ? "%zu - done" : "%zu", i).s);
-            }
-            sx_say(m, "SX_END");
-            if (fast) say_row_batch(m, sink, by, sum + first, q, SIZE_MAX, "");
-            else say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
-            if (fast && by) close_loops(m, 2);
-            continue;
-        }
-        const size_t a = sx_em_axis(m, m->nest[m->n_nest - 1]);
-        sx_name stop = m->n_nest == 1 ? sx_named(m, "hi") : sx_named(m, "N%zu", a);
-        const char *end = stop.s;
-        open_loops(m, m->n_nest - 1);
-        if (fast) sx_say(m, "const int at_once = SX_CUDA_BATCH / (%zu%s);", q, by ? " << bits" : "");
-        else sx_say(m, "const int at_once = %zu;", rows / q);
-        sx_say(m, "SX_ROLLED for (int b = %s; b < %s; b += at_once) {", m->n_nest == 1 ? "lo" : "0", end);
-        sx_say(m, "SX_PHASE");
-        sx_say(m, "SX_ROLLED for (int j = 0; j < at_once && b + j < %s; j++) {", end);
-        sx_say(m, "const int i%zu = b + j;", a);
-        start_depth(m, m->n_nest, true);
-        say_numbers(m);
-        sx_em_say_variables(m);
-        sx_em_say_levels(m);
-        for (size_t i = 0; i < q; i++) say_put(m, sink, sum[first + i], by, sx_named(m, "j * %zu + %zu", q, i).s);
-        sx_say(m, "}");
-        sx_say(m, "SX_END");
-        if (fast) say_row_batch(m, sink, by, sum + first, q, a, end);
-        else say_sum(m, by, NULL, "1", sx_named(m, "(%s - b < at_once ? %s - b : at_once) * %zu", end, end, q).s);
-        sx_say(m, "}");
-        close_loops(m, m->n_nest - 1);
-        if (fast && by) sx_say(m, "}");
+        if (m->s->fast && by) open_labels(m);
+        if (m->n_nest) sum_swept_rows(m, sink, by, sum + first, q, rows);
+        else sum_rows(m, sink, by, sum + first, q);
+        if (m->s->fast && by) sx_say(m, "}");
     }
 }
 
@@ -220,46 +230,53 @@ static void say_values(sx_em *m, sx_id plane, const char *from)
     sx_say(m, "}");
 }
 
-/* Sums of a plane: as many classes at once as shared memory has rows for. */
+/* A row for each of the classes c0 + q, for q while `more`, of the plane whose body is marked. p: these probabilities are meant, and the plane
+ * is of their logits (sx_put_p); or 0. */
+static void plane_rows(sx_em *m, sx_id plane, bool by, sx_id p, bool rolled, const char *more)
+{
+    const bool reads = sx_em_reads_logits(m);
+    sx_say(m, "SX_PHASE");
+    if (reads) sx_say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
+    sx_say(m, "%s for (int q = 0; %s; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL_8", more, reads ? ", from += SX_STEP" : "");
+    sx_say(m, "const int c = c0 + q;");
+    say_values(m, plane, "from");
+    if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, p, "_m").s, sx_em_var(m, p, "_by").s);
+    else if (m->s->fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, base, %s, w, L(y));", lists_of(m));
+    else if (m->s->fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
+    else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
+    sx_say(m, "}");
+    sx_say(m, "SX_END");
+}
+
+/* Sums of a plane: as many classes at once as shared memory has rows for; by label in mode fast, as the labels leave. */
 static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
 {
     const bool fast = m->s->fast;
-    sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]), first;
+    const sx_name c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
+    const sx_name first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
     const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
     /* (a double where nothing counts may be beyond single precision) */
     const bool p = fast && !by && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
     const sx_id plane = p ? sx_em_node(m, sx_em_node(m, a)->arg[0])->arg[0] : a;
-    const size_t at_once = !fast ? m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT : SX_CUDA_BATCH;
     memset(m->body, 0, m->n_ids);
     sx_em_mark_body(m, plane);
-    const bool reads = sx_em_reads_logits(m), rolled = sx_em_long_body(m);
-    m->e->sweeps += reads;
-    if (fast && by) open_labels(m);
+    m->e->sweeps += sx_em_reads_logits(m);
+    if (fast && by) {
+        open_labels(m);
+        sx_say(m, "SX_ROLLED for (int c0 = 0; c0 < SX_CLASSES; c0 += SX_CUDA_BATCH >> bits) {");
+        plane_rows(m, plane, true, 0, true, "q < SX_CUDA_BATCH >> bits && c0 + q < SX_CLASSES");
+        say_batch(m, true, "tid % 32 >> bits", "", "c0 + row < SX_CLASSES", sx_named(m, "%s + (sx_u64)label * SX_CLASSES + row", first.s).s);
+        close_loops(m, 2);
+        return;
+    }
     for (int part = 0; part < 2; part++) {
-        const bool some = fast && by;             /* as many as there is room for, with the labels */
-        const size_t n = some ? 1 - (size_t)part : sx_em_open_group(m, part, at_once);
+        const size_t n = sx_em_open_group(m, part, fast ? SX_CUDA_BATCH : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
         if (n == 0) continue;
-        if (some) sx_say(m, "SX_ROLLED for (int c0 = 0; c0 < SX_CLASSES; c0 += SX_CUDA_BATCH >> bits) {");
-        sx_say(m, "SX_PHASE");
-        if (reads) sx_say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-        sx_say(m, "%s for (int q = 0; %s; q++%s) {", rolled || some ? "SX_ROLLED" : "SX_UNROLL_8",
-               some ? "q < SX_CUDA_BATCH >> bits && c0 + q < SX_CLASSES" : sx_named(m, "q < %zu", n).s, reads ? ", from += SX_STEP" : "");
-        sx_say(m, "const int c = c0 + q;");
-        say_values(m, plane, "from");
-        if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, a, "_m").s, sx_em_var(m, a, "_by").s);
-        else if (fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, base, %s, w, L(y));", lists_of(m));
-        else if (fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
-        else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
-        sx_say(m, "}");
-        sx_say(m, "SX_END");
-        first = sx_named(m, "D%zu + (sx_u64)(%s) * SX_CLASSES%s + c0", sum, c.s, by ? " * SX_CLASSES" : "");
-        if (!fast) say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
-        else
-            say_batch(m, by, false, "", some ? "c0 + row < SX_CLASSES" : sx_named(m, "row < %zu", n).s,
-                      sx_named(m, by ? "%s + (sx_u64)label * SX_CLASSES + row" : "%s + row", first.s).s);
+        plane_rows(m, plane, by, p ? a : 0, sx_em_long_body(m), sx_named(m, "q < %zu", n).s);
+        if (fast) say_batch(m, false, "tid % 32", "", sx_named(m, "row < %zu", n).s, sx_named(m, "%s + row", first.s).s);
+        else say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         sx_say(m, "}");
     }
-    if (fast && by) sx_say(m, "}");
 }
 
 static void say_map(sx_em *m, size_t sink, size_t map)
