@@ -63,7 +63,7 @@
     if ((sx_u64)(p) % (bytes)) __builtin_trap()
 #endif
 
-#define SX_FEW (SX_CLASSES <= 4)
+#define SX_FEW (SX_CLASSES <= 4)      /* so few that a thread can look after more pixels, and sums by label after all labels */
 
 #ifndef SX_CLASS_LOOP     /* over groups of classes; a test unrolls it, to count instructions */
 #define SX_CLASS_LOOP SX_ROLLED

@@ -118,8 +118,7 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
     w->es = spec->use_double ? 8 : 4;
     w->classes = spec->info->classes;
     w->budget = BUDGET;
-    for (size_t i = 0; i < spec->n_sum; i++)
-        w->sparse |= spec->fast || node(w, spec->sum[i])->op == SX_OP_bysum || sx_emit_counts(spec->g, spec->sum[i]);
+    for (size_t i = 0; i < spec->n_sum; i++) w->sparse |= node(w, spec->sum[i])->op == SX_OP_bysum || sx_emit_counts(spec->g, spec->sum[i]);
     for (int a = 0; a < sx_graph_axes(spec->g); a++) w->count[a] = sx_prog_axis(prog, a);
     w->list = sx_calloc(spec->n_sum + spec->n_map + 1, sizeof *w->list);
     if (!w->list) e = sx_nomem(er);
@@ -130,7 +129,7 @@ sx_err sx_cuda_work_new(sx_cuda *d, const sx_emit_spec *spec, const sx_prog *pro
         w->spec.map = w->list + spec->n_sum;
     }
     if (!e) e = sx_emit(&w->spec, &w->e, er);
-    if (!e && w->e->own) w->sparse = false;
+    if (!e && spec->fast) w->sparse = !w->e->own;
     if (!e) e = place_imports(w, er);
     if (!e) e = fill_par(w, er);
     if (!e) e = SX_CU(d, er, set_current, d->ctx);
@@ -450,7 +449,7 @@ static unsigned grid_of(const sx_cuda *d, size_t blocks, int resident)
 static int at_a_time(const sx_cuda_work *w)
 {
     const sx_dump_info *info = w->spec.info;
-    const size_t chunk = SX_CUDA_THREADS * 4 * info->classes * (info->logits_type == SX_F16 ? 2 : info->logits_type == SX_F32 ? 4 : 8);
+    const size_t chunk = SX_CUDA_THREADS * 4 * info->classes * sx_dtype_size(info->logits_type);
     const size_t fit = (size_t)w->d->info.l2 / 2 / ((size_t)w->d->info.sms * chunk);
     const int most = w->module->resident[0];
     return w->spec.fast && w->e->sweeps > 1 && fit >= 2 && (int)fit < most ? (int)fit : most;

@@ -139,9 +139,9 @@ SX_DEVICE void sx_put(float *s_v, int tid, int row, const float *x, const int *y
 /* The same of probabilities, from their logits (sx_p): `by` is 0 where they do not count, and no logit is NaN or +inf. */
 SX_DEVICE void sx_put_p(float *s_v, int tid, int row, const float *x, const float *ref, const float *by)
 {
-    float w[SX_V];
-    SX_EACH(v) w[v] = sx_ex2(fmaf(x[v], SX_M_LOG2EF, -ref[v])) * by[v];
-    *sx_slot(s_v, tid, row) = sx_all(w);
+    float sum = 0.0f;
+    SX_EACH(v) sum = fmaf(sx_ex2(fmaf(x[v], SX_M_LOG2EF, -ref[v])), by[v], sum);
+    *sx_slot(s_v, tid, row) = sum;
 }
 
 SX_DEVICE void sx_clear(float *slot, int from, int to)
