@@ -107,8 +107,7 @@ static sx_err compile_for(const sx_nvrtc *n, const char *text, const char *targe
     return e;
 }
 
-/* Registers decide how many blocks a multiprocessor holds: as many as the text wishes, but none may spill, or with two blocks
- * few bytes. A kernel that spills has
+/* Registers decide how many blocks a multiprocessor holds: as many as the text wishes, but none may spill. A kernel that spills has
  * used all registers that it had, which says how many blocks it was compiled for. */
 sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, bool fast, sx_cubin *out, char **log, sx_error *er)
 {
@@ -117,7 +116,7 @@ sx_err sx_cuda_compile(const sx_nvrtc *n, const char *text, const char *target, 
         const sx_err e = compile_for(n, text, target, fast, blocks, out, &said, er);
         const int spilled = e ? 0 : most_of(said, " bytes spill stores"), registers = most_of(said, " registers");
         const int had = blocks ? blocks : registers ? REGISTERS / SX_CUDA_THREADS / registers : 1;
-        const bool again = spilled && (had > 2 || (had == 2 && spilled > MANY_BYTES));
+        const bool again = spilled && had > 1;
         if (log && !again) *log = said;
         else sx_free(said);
         if (!again) return e;

@@ -37,8 +37,6 @@
 #define SX_UNROLL_8 _Pragma("unroll 8")
 #define SX_ROLLED _Pragma("unroll 1")
 #define SX_GET(p) __ldg(p)
-#define SX_FRESH(p) sx_fresh(p)
-#define SX_NEW(x) asm volatile("" : "+f"(x))
 #define SX_ALIGNED(p, bytes)
 #else
 #define SX_KERNEL(name) \
@@ -64,8 +62,6 @@
 #define SX_UNROLL_8
 #define SX_ROLLED
 #define SX_GET(p) (*(p))
-#define SX_FRESH(p) (*(p))
-#define SX_NEW(x)
 /* What the GPU reads or writes at once; it would stop on an address that is not a multiple of its size. */
 #define SX_ALIGNED(p, bytes) \
     if ((sx_u64)(p) % (bytes)) __builtin_trap()
@@ -106,13 +102,6 @@ SX_DEVICE float sx_half(sx_u16 h)
     float f;
     asm("cvt.f32.f16 %0, %1;" : "=f"(f) : "h"(h));
     return f;
-}
-/* Read once more each time. */
-SX_DEVICE float sx_fresh(const float *p)
-{
-    float x;
-    asm volatile("ld.global.nc.f32 %0, [%1];" : "=f"(x) : "l"(p));
-    return x;
 }
 SX_DEVICE void sx_words2(unsigned *x, const void *p)
 {

@@ -231,7 +231,6 @@ static void say_values(sx_em *m, sx_id plane, const char *from)
         sx_say(m, "sx_load(x, %s);", from);
     }
     sx_say(m, "T w[SX_V];");
-    sx_em_say_entries(m);
     sx_say(m, "SX_EACH(v) {");
     sx_em_say_body(m, "x[v]");
     sx_say(m, "w[v] = %s;", sx_em_value(m, plane).s);

@@ -35,7 +35,6 @@ void sx_em_say_levels(sx_em *m);
 
 /* Planes inside a loop over the classes: marks what one needs (m->body, cleared before), and prints what is marked, x being the logit. */
 void sx_em_mark_body(sx_em *m, sx_id id);
-void sx_em_say_entries(sx_em *m);
 void sx_em_say_body(sx_em *m, const char *x);
 bool sx_em_reads_logits(const sx_em *m);
 /* Is the body so long that unrolling gains nothing and costs the compiler its time? */

@@ -90,7 +90,6 @@ static sx_name import(sx_em *m, sx_id id)
 {
     const size_t i = sx_em_import(m, id);
     if (!(sx_em_node(m, id)->axes & SX_AX_C)) return sx_named(m, "p%zu", i);
-    if (m->whole) return sx_named(m, "c%zu", i);
     return sx_named(m, "SX_GET(k.imp + O%zu + (%s) * SX_CLASSES + c)", i, sx_em_combination(m, sx_em_sweeps(m, id), NULL).s);
 }
 
@@ -270,21 +269,6 @@ static void say_plane(sx_em *m, sx_id id, const char *x)
     else sx_say(m, "const T n%u = sx_op_%s(%s, %s, %s);", k, op, q[0].s, q[1].s, q[2].s);
 }
 
-/* Entries of class c that the marked planes read, in a loop that is unrolled over all classes: read where they are used, or the
- * compiler would keep those of all classes in registers. */
-void sx_em_say_entries(sx_em *m)
-{
-    for (size_t i = 0; m->whole && i < m->e->n_import; i++) {
-        const sx_id id = m->e->import[i];
-        bool used = false;
-        for (size_t j = 0; j < m->n_order; j++)
-            for (int a = 0; m->body[m->order[j]] && a < sx_em_args(m, m->order[j]); a++)
-                used |= sx_em_class(m, m->order[j]) == SX_CL_EW && sx_em_node(m, m->order[j])->arg[a] == id;
-        if (!used || (sx_em_node(m, id)->axes & (SX_AX_C | SX_AX_L)) != SX_AX_C) continue;
-        sx_say(m, "const T c%zu = SX_FRESH(k.imp + O%zu + (%s) * SX_CLASSES + c);", i, i, sx_em_combination(m, sx_em_sweeps(m, id), NULL).s);
-    }
-}
-
 void sx_em_say_body(sx_em *m, const char *x)
 {
     for (size_t i = 0; i < m->n_order; i++)
@@ -412,16 +396,6 @@ static void say_loads(sx_em *m, size_t n)
     sx_say(m, "SX_UNROLL for (int q = 0; q < %zu; q++, from += SX_STEP) sx_load(x[q], from);", n);
 }
 
-/* What the marked planes multiply kept exponentials by, as if it were new: products of an earlier loop would keep registers until here. */
-static void say_factors(sx_em *m)
-{
-    for (size_t i = 0; i < m->n_order; i++) {
-        const sx_id id = m->order[i];
-        if (m->body[id] && kept_of(m, id))
-            sx_say(m, "SX_EACH(v) SX_NEW(%s);", at_v(m, id, sx_em_node(m, id)->op == SX_OP_softmax ? "_s" : "_by").s);
-    }
-}
-
 /* Is it reduced in loop lv from what an earlier loop has kept? */
 static bool from_kept(sx_em *m, sx_id id, int lv)
 {
@@ -457,7 +431,6 @@ static void say_class_loop(sx_em *m, int lv)
         m->whole = false;
         any = mark_loop(m, lv, &exps);
     }
-    if (any && m->whole) say_factors(m);
     if (any && sx_em_reads_logits(m)) m->e->sweeps++;
     for (int part = 0; any && part < 2; part++) {
         const size_t n = sx_em_open_group(m, part, size);
@@ -467,7 +440,6 @@ static void say_class_loop(sx_em *m, int lv)
             if (reduced_in(m, m->order[i], lv, &second) && of_exps(m, m->order[i])) sx_say(m, "T w%u[%zu][SX_V];", m->num[m->order[i]], n);
         sx_say(m, "SX_UNROLL for (int q = 0; q < %zu; q++) {", n);
         sx_say(m, "const int c = c0 + q;");
-        sx_em_say_entries(m);
         sx_say(m, "SX_EACH(v) {");
         sx_em_say_body(m, "x[q][v]");
         for (size_t i = 0; i < m->n_order; i++)

@@ -1,5 +1,5 @@
 -- test_nvrtc.lua: the kernels of the losses, compiled to machine code by NVIDIA's compiler, which needs no GPU. SEGX_NVRTC names
--- it, or it is found; skipped without. No kernel spills registers (with two blocks at a time: more than 50 bytes), and few must be compiled twice for it.
+-- it, or it is found; skipped without. No kernel spills registers, and few must be compiled twice for it.
 local T = require "harness"
 if os.getenv "SEGX_REF" then T.skip "the reference has no kernels" end
 local segx = require "segx"
@@ -44,7 +44,7 @@ local function compile(name, d, tensors, target, o)
     local code, log = core.compile_kernel(k.text, target, o.mode == "fast")
     ok(#code > 500, ("%s: %d bytes"):format(name, #code))
     compiled = compiled + 1
-    for n in log:gmatch "(%d+) bytes spill stores" do ok(tonumber(n) <= 50, ("%s, %s: %s bytes spilled"):format(name, target, n)) end
+    for n in log:gmatch "(%d+) bytes spill stores" do ok(n == "0", ("%s, %s: %s bytes spilled"):format(name, target, n)) end
     local used = 0
     for n in log:gmatch "Used (%d+) registers" do used = math.max(used, tonumber(n)) end
     ok(used > 0, log)
