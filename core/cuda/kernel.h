@@ -33,7 +33,6 @@
 #define SX_BID blockIdx.x
 #define SX_GRID gridDim.x
 #define SX_UNROLL _Pragma("unroll")
-#define SX_UNROLL_4 _Pragma("unroll 4")
 #define SX_UNROLL_8 _Pragma("unroll 8")
 #define SX_ROLLED _Pragma("unroll 1")
 #define SX_GET(p) __ldg(p)
@@ -58,7 +57,6 @@
 #define SX_BID sx_bid
 #define SX_GRID sx_grid
 #define SX_UNROLL
-#define SX_UNROLL_4
 #define SX_UNROLL_8
 #define SX_ROLLED
 #define SX_GET(p) (*(p))

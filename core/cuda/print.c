@@ -98,13 +98,13 @@ static size_t sums_of(const sx_em *m, size_t sink, bool by, bool plane, size_t *
 
 /* SX_FEW: sums by label are of all of them. */
 static bool few_labels(const sx_em *m) { return m->s->info->classes <= 4; }
-static const char *lists_of(const sx_em *m) { return few_labels(m) ? "" : "L(list), "; }
+static const char *lists_of(const sx_em *m) { return few_labels(m) ? "0" : "L(list)"; }
 
 static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
 {
     sx_name value = sx_em_var(m, sx_em_node(m, m->s->sum[sum])->arg[0], ""), c;
     if (m->s->fast) {
-        if (by) sx_say(m, "sx_put_by(s_v, tid, %s, %s%s, L(y));", row, lists_of(m), value.s);
+        if (by) sx_say(m, "sx_put_by(s_v, tid, (%s) << bits, bits, base, %s, %s, L(y));", row, lists_of(m), value.s);
         else sx_say(m, "sx_put(s_v, tid, %s, %s, L(y));", row, value.s);
         return;
     }
@@ -113,73 +113,67 @@ static void say_put(sx_em *m, size_t sink, size_t sum, bool by, const char *row)
     sx_say(m, "if (tid == 0) s_dst[%s] = D%zu + (sx_u64)(%s)%s;", row, sum, c.s, by ? " * SX_CLASSES" : "");
 }
 
-/* Mode fast: opens the turns that sums by label take. */
-static void open_turns(sx_em *m)
+/* Mode fast: opens what sums by label go through: the labels of the warp's tile, SX_LABELS at a time. */
+static void open_labels(sx_em *m)
 {
-    if (few_labels(m)) return;
-    sx_say(m, "SX_ROLLED for (int turn = 0; SX_ANY(turn < SX_MOST(list, turns)); turn++) {");
+    if (few_labels(m)) {
+        sx_say(m, "{");
+        sx_say(m, "const int bits = sx_bits(0), base = 0;");
+        return;
+    }
+    sx_say(m, "SX_ROLLED for (int base = 0, most = SX_MOST(list), bits = sx_bits(most); SX_ANY(base < most); base += SX_LABELS) {");
     sx_say(m, "SX_PHASE");
-    sx_say(m, "sx_tell(tid, turn, L(y), L(list), s_run);");
+    sx_say(m, "sx_tell(&k, tid, base, L(list), s_label, s_place);");
+    sx_say(m, "SX_END");
+    sx_say(m, "SX_PHASE");
+    sx_say(m, "sx_find(&k, tid, L(y), L(list), s_place);");
     sx_say(m, "SX_END");
 }
 
-static void close_turns(sx_em *m)
+/* Mode fast: the sums of the warp's rows, of which each lane looks after one, into its record. row: which sum or class the lane's row is
+ * of; known: what the text says of it before its place in the record; there: is there such a row? */
+static void say_batch(sx_em *m, bool by, const char *row, const char *known, const char *there, const char *number)
 {
-    if (!few_labels(m)) sx_say(m, "}");
-}
-
-/* Mode fast: the sums of the warp's rows into its record; each lane looks after one row, or one run of it. rows: how many there are;
- * known: what the text says of a row before its place in the record; there: is there such a row? */
-static void say_batch(sx_em *m, bool by, const char *rows, const char *known, const char *there, const char *number)
-{
-    const bool runs = by && !few_labels(m);
-    if (runs) {
-        sx_say(m, "SX_ROLLED for (int base = 0, bits = sx_bits(%s); SX_ANY(base < SX_MOST(list, runs)); base += 32 >> bits) {", rows);
-        sx_say(m, "SX_PHASE");
-        sx_say(m, "L(run)[0] = sx_run_sum(s_v, s_run, tid, bits, %s, base, L(list));", rows);
-        sx_say(m, "SX_END");
-        sx_say(m, "SX_ROLLED for (int part = 0; part < 32 >> bits && SX_ANY(base + part < SX_MOST(list, runs)); part += 2) {");
-    }
     sx_say(m, "SX_PHASE");
-    sx_say(m, "const int row = %s;", runs ? "tid % 32 & ((1 << bits) - 1)" : by ? "tid % 32 >> SX_LABEL_BITS" : "tid % 32");
-    if (runs) sx_say(m, "const unsigned label = sx_run_label(s_run, tid, bits, base, part, L(list));");
-    else if (by) sx_say(m, "const unsigned label = (unsigned)tid & ((1u << SX_LABEL_BITS) - 1u);");
+    sx_say(m, "const int row = %s;", row);
+    if (by) sx_say(m, "const unsigned label = sx_row_label(s_label, tid, bits);");
     if (*known) sx_say(m, "%s", known);
     sx_say(m, "if (%s%s) {", by ? "label < SX_CLASSES && " : "", there);
-    sx_say(m, "sx_record(&k, s_own, tid, args.rec)[%s] += %s;", number, runs ? "L(run)[0]" : "sx_row_sum(s_v, tid)");
+    sx_say(m, "sx_record(&k, s_own, tid, args.rec)[%s] += sx_row_sum(s_v, tid);", number);
     sx_say(m, "}");
     sx_say(m, "SX_END");
-    if (runs) sx_say(m, "}\n}");
 }
-
-/* Rows that are summed at once. */
-static const char *batch_of(const sx_em *m, bool by) { return !by ? "SX_CUDA_BATCH" : few_labels(m) ? "(SX_CUDA_BATCH >> SX_LABEL_BITS)" : "SX_RUN_ROWS"; }
 
 /* The same for rows of q sums, for the values of axis a from b on; a SIZE_MAX: there is no axis. */
 static void say_row_batch(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q, size_t a, const char *end)
 {
     const bool axis = a != SIZE_MAX;
-    sx_name c, first = sx_named(m, "D%zu", sum[q - 1]), known = {""}, rows = sx_named(m, "%zu", q), there = sx_named(m, "row < %zu", q), number;
+    sx_name c, first = sx_named(m, "D%zu", sum[q - 1]), known = {""}, there = sx_named(m, "row < %zu", q), number;
     for (size_t i = q - 1; i-- > 0;) first = sx_named(m, "row %% %zu == %zu ? D%zu : %s", q, i, sum[i], first.s);
     if (axis) {
         known = sx_named(m, "const int i%zu = b + row / %zu;", a, q);
-        rows = sx_named(m, "(%s - b < at_once ? %s - b : at_once) * %zu", end, end, q);
         there = sx_named(m, "row / %zu < at_once && i%zu < %s", q, a, end);
     }
     c = sx_em_combination(m, m->e->sink[sink].axes, &m->e->sink[sink]);
     number = sx_named(m, by ? "(%s) + (sx_u64)(%s) * SX_CLASSES + label" : "(%s) + (sx_u64)(%s)", first.s, c.s);
-    say_batch(m, by, rows.s, known.s, there.s, number.s);
+    say_batch(m, by, !by ? "tid % 32" : axis ? "tid % 32 >> bits" : "done + (tid % 32 >> bits)", known.s, there.s, number.s);
 }
 
-/* Sums of q rows that no axis changes. */
+/* Sums of q rows that no axis changes. By label in mode fast they may take more rows than there are: then in several goes. */
 static void sum_rows(sx_em *m, size_t sink, bool by, const size_t *sum, size_t q)
 {
+    const bool goes = m->s->fast && by;
     start_depth(m, 0, false);
+    if (goes) sx_say(m, "SX_ROLLED for (int done = 0; done < %zu; done += SX_CUDA_BATCH >> bits) {", q);
     sx_say(m, "SX_PHASE");
-    for (size_t i = 0; i < q; i++) say_put(m, sink, sum[i], by, sx_named(m, "%zu", i).s);
+    for (size_t i = 0; i < q; i++) {
+        if (goes) sx_say(m, "if (%zu >= done && %zu < done + (SX_CUDA_BATCH >> bits))", i, i);
+        say_put(m, sink, sum[i], by, sx_named(m, goes ? "%zu - done" : "%zu", i).s);
+    }
     sx_say(m, "SX_END");
     if (m->s->fast) say_row_batch(m, sink, by, sum, q, SIZE_MAX, "");
     else say_sum(m, by, NULL, "1", sx_named(m, "%zu", q).s);
+    if (goes) sx_say(m, "}");
 }
 
 /* The same over the values of the innermost axis, as many at once as there are rows for. */
@@ -190,7 +184,7 @@ static void sum_swept_rows(sx_em *m, size_t sink, bool by, const size_t *sum, si
     sx_name stop = m->n_nest == 1 ? sx_named(m, "hi") : sx_named(m, "N%zu", a);
     const char *end = stop.s;
     open_loops(m, m->n_nest - 1);
-    if (fast) sx_say(m, "const int at_once = %s / %zu;", batch_of(m, by), q);
+    if (fast) sx_say(m, "const int at_once = SX_CUDA_BATCH / (%zu%s);", q, by ? " << bits" : "");
     else sx_say(m, "const int at_once = %zu;", rows / q);
     sx_say(m, "SX_ROLLED for (int b = %s; b < %s; b += at_once) {", m->n_nest == 1 ? "lo" : "0", end);
     sx_say(m, "SX_PHASE");
@@ -209,17 +203,16 @@ static void sum_swept_rows(sx_em *m, size_t sink, bool by, const size_t *sum, si
     close_loops(m, m->n_nest - 1);
 }
 
-/* Sums of rows, as many at once as fit. */
+/* Sums of rows, as many at once as fit. (By label in mode fast one of a sweep may take all rows that there are.) */
 static void row_sums(sx_em *m, size_t sink, bool by, const size_t *sum, size_t n)
 {
-    const size_t rows = m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
-    const bool turns = m->s->fast && by;
+    const size_t rows = m->s->fast && by && m->n_nest ? 1 : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT;
     for (size_t first = 0; first < n; first += rows) {
         const size_t q = n - first < rows ? n - first : rows;
-        if (turns) open_turns(m);
+        if (m->s->fast && by) open_labels(m);
         if (m->n_nest) sum_swept_rows(m, sink, by, sum + first, q, rows);
         else sum_rows(m, sink, by, sum + first, q);
-        if (turns) close_turns(m);
+        if (m->s->fast && by) sx_say(m, "}");
     }
 }
 
@@ -249,7 +242,7 @@ static void plane_rows(sx_em *m, sx_id plane, bool by, sx_id p, bool rolled, con
     sx_say(m, "const int c = c0 + q;");
     say_values(m, plane, "from");
     if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, p, "_m").s, sx_em_var(m, p, "_by").s);
-    else if (m->s->fast && by) sx_say(m, "sx_put_by(s_v, tid, q, %sw, L(y));", lists_of(m));
+    else if (m->s->fast && by) sx_say(m, "sx_put_by(s_v, tid, q << bits, bits, base, %s, w, L(y));", lists_of(m));
     else if (m->s->fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
     else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
     sx_say(m, "}");
@@ -288,14 +281,11 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     }
     m->e->sweeps += sx_em_reads_logits(m);
     if (fast && by) {
-        const char *most = batch_of(m, true);
-        open_turns(m);
-        sx_say(m, "SX_ROLLED for (int c0 = 0; c0 < SX_CLASSES; c0 += %s) {", most);
-        plane_rows(m, plane, true, 0, true, sx_named(m, "q < %s && c0 + q < SX_CLASSES", most).s);
-        say_batch(m, true, sx_named(m, "(SX_CLASSES - c0 < %s ? SX_CLASSES - c0 : %s)", most, most).s, "",
-                  sx_named(m, "row < %s && c0 + row < SX_CLASSES", most).s, sx_named(m, "%s + (sx_u64)label * SX_CLASSES + row", first.s).s);
-        sx_say(m, "}");
-        close_turns(m);
+        open_labels(m);
+        sx_say(m, "SX_ROLLED for (int c0 = 0; c0 < SX_CLASSES; c0 += SX_CUDA_BATCH >> bits) {");
+        plane_rows(m, plane, true, 0, true, "q < SX_CUDA_BATCH >> bits && c0 + q < SX_CLASSES");
+        say_batch(m, true, "tid % 32 >> bits", "", "c0 + row < SX_CLASSES", sx_named(m, "%s + (sx_u64)label * SX_CLASSES + row", first.s).s);
+        close_loops(m, 2);
         return;
     }
     for (int part = 0; part < 2; part++) {
@@ -303,7 +293,7 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
         if (n == 0) continue;
         if (kept) kept_rows(m, a);
         else plane_rows(m, plane, by, p ? a : 0, sx_em_long_body(m), sx_named(m, "q < %zu", n).s);
-        if (fast) say_batch(m, false, "", "", sx_named(m, "row < %zu", n).s, sx_named(m, "%s + row", first.s).s);
+        if (fast) say_batch(m, false, "tid % 32", "", sx_named(m, "row < %zu", n).s, sx_named(m, "%s + row", first.s).s);
         else say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         sx_say(m, "}");
     }
@@ -455,7 +445,8 @@ void sx_em_print(sx_em *m)
     if (m->s->fast) {
         sx_say(m, "SX_SHARED(T, s_v, SX_CUDA_THREADS / 32 * SX_CUDA_BATCH * SX_WARP_ROW);");
         sx_say(m, "SX_SHARED(T, s_own, SX_OWN ? SX_CUDA_THREADS / 32 * SX_OWN : 1);");
-        if (lists) sx_say(m, "SX_SHARED(int, s_run, SX_CUDA_THREADS / 32 * SX_RUN_LIST);");
+        sx_say(m, "SX_SHARED(int, s_label, SX_CUDA_THREADS / 32 * SX_LABELS);");
+        sx_say(m, "SX_SHARED(unsigned char, s_place, SX_FEW || !SX_BYTE_LABELS ? 1 : SX_CUDA_THREADS / 32 * (SX_CLASSES + 1));");
     } else {
         sx_say(m, "SX_SHARED(T, s_v, SX_ROWS * SX_ROW);");
         sx_say(m, "SX_SHARED(T, s_lane, SX_ROWS * SX_TILES * SX_LABELS * SX_LANE_ROW);");
@@ -470,18 +461,17 @@ void sx_em_print(sx_em *m)
     if (m->e->own) sx_say(m, "SX_PHASE sx_begin_record(s_own, tid); SX_END");
     sx_say(m, "SX_ROLLED for (; k.left > 0; sx_next_chunk(&args, &k)) {");
     sx_say(m, "SX_LOCAL(int, y, SX_V);");
-    if (lists && m->s->fast) sx_say(m, "SX_LOCAL(sx_list, list, 1);\nSX_LOCAL(float, run, 1);");
+    if (lists && m->s->fast) sx_say(m, "SX_LOCAL(sx_list, list, 1);");
     enter_sink(m, SIZE_MAX);
     start_depth(m, 0, false);
     say_numbers(m);
     sx_em_say_variables(m);
     sx_say(m, "SX_PHASE");
     sx_say(m, "sx_labels(&k, tid, L(y));");
-    if (lists && m->s->fast) sx_say(m, "sx_look(L(y), L(list));");
+    if (lists && m->s->fast) sx_say(m, "sx_look_up(&k, tid, L(list));");
     else if (lists) sx_say(m, "sx_lists(&k, tid, s_loc, s_tiles);");
     sx_em_say_levels(m);
     sx_say(m, "SX_END");
-    if (lists && m->s->fast) sx_say(m, "SX_PHASE sx_share(list, tid); SX_END");
     for (size_t i = 0; i < m->e->n_sink; i++) say_sink(m, i, list);
     sx_say(m, "}");
     if (m->e->own) sx_say(m, "SX_PHASE sx_end_record(&k, s_own, tid); SX_END");

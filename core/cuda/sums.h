@@ -23,9 +23,11 @@ SX_DEVICE void sx_get4(T *x, const T *p)
 /* -- Mode fast ------------------------------------------------------------------------------------
  * A warp adds up what its own pixels give, chunk after chunk, in its record of the unit; it waits for no other warp. Of a chunk: each
  * thread adds its pixels to one number; a row has those of the 32 threads, which one of them adds, as many rows at once as there are
- * threads. The order is the same for every sum, whatever else is in the kernel. By label: see Runs. */
+ * threads. The order is the same for every sum, whatever else is in the kernel. By label, there is a row for each label that the
+ * tile has. */
 
 #define SX_WARP_ROW 36    /* 4 more places keep neighbouring rows out of each other's banks */
+#define SX_LABELS SX_CUDA_BATCH /* labels that are summed at once */
 
 /* Small records are kept here while a unit lasts: SX_OWN numbers per warp; 0: where the others are. */
 SX_DEVICE float *sx_record(const sx_chunk *k, float *s_own, int tid, sx_u64 rec)
@@ -41,6 +43,77 @@ SX_DEVICE void sx_begin_record(float *s_own, int tid)
 SX_DEVICE void sx_end_record(const sx_chunk *k, const float *s_own, int tid)
 {
     SX_ROLLED for (int i = tid % 32; i < SX_OWN; i += 32) k->part[tid / 32 * SX_OWN + i] = s_own[tid / 32 * SX_OWN + i];
+}
+
+/* The labels of the thread's tile: how many; one of the first, fetched early; where in their list those of its pixels are; whether
+ * some are neither the first pixel's nor the last one's. */
+typedef struct sx_list {
+    int n, label, place[SX_V], more;
+} sx_list;
+
+#if !SX_FEW
+SX_DEVICE void sx_look_up(const sx_chunk *k, int tid, sx_list *l)
+{
+    const int tile = tid * SX_V / SX_CUDA_TILE;
+    l->n = (int)SX_GET(k->head + 2 * tile + 1);
+    l->label = tid % 32 < l->n ? sx_label_of(k, tile, tid % 32) : -1;
+}
+
+/* The list, for the warp's threads: labels from base on, and (bytes) the place of each. */
+SX_DEVICE void sx_tell(const sx_chunk *k, int tid, int base, const sx_list *l, int *s_label, unsigned char *s_place)
+{
+    const int lane = tid % 32, tile = tid * SX_V / SX_CUDA_TILE;
+    s_label[tid / 32 * SX_LABELS + lane] = base == 0 ? l->label : base + lane < l->n ? sx_label_of(k, tile, base + lane) : -1;
+#if SX_BYTE_LABELS
+    unsigned char *const place = s_place + tid / 32 * (SX_CLASSES + 1);
+    if (base == 0 && lane < l->n) place[l->label] = (unsigned char)lane;
+    SX_ROLLED for (int i = 32 + lane; base == 0 && i < l->n; i += 32) place[sx_label_of(k, tile, i)] = (unsigned char)i;
+#endif
+}
+
+SX_DEVICE void sx_find(const sx_chunk *k, int tid, const int *y, sx_list *l, const unsigned char *s_place)
+{
+    l->more = 0;
+    SX_EACH(v) {
+        l->place[v] = SX_BYTE_LABELS ? s_place[tid / 32 * (SX_CLASSES + 1) + y[v]] : SX_GET(k->loc + tid * SX_V + v);
+        l->more |= y[v] != y[0] && y[v] != y[SX_V - 1];
+    }
+}
+#endif
+
+/* Labels of a list at most, of those that go through them together: a warp, of one tile; on the host the block. The vote tells the
+ * compiler that a warp's threads agree. */
+#if defined(__CUDACC_RTC__)
+#define SX_MOST(l) l->n
+#define SX_ANY(x) __any_sync(0xffffffffu, x)
+#else
+#define SX_MOST(l) sx_longest(l)
+#define SX_ANY(x) (x)
+SX_DEVICE int sx_longest(sx_list (*l)[1])
+{
+    int most = 0;
+    for (int tid = 0; tid < SX_CUDA_THREADS; tid++) most = l[tid]->n > most ? l[tid]->n : most;
+    return most;
+}
+#endif
+
+/* Rows are 1 << bits for each value: as many labels as are summed at once. */
+SX_DEVICE int sx_bits(int n)
+{
+    if (SX_FEW) return SX_CLASSES <= 2 ? 1 : 2;
+    return SX_ANY(n > 16) ? 5 : SX_ANY(n > 8) ? 4 : SX_ANY(n > 4) ? 3 : SX_ANY(n > 2) ? 2 : SX_ANY(n > 1) ? 1 : 0;
+}
+
+/* Label of the row that a lane looks after; C or more: none. */
+SX_DEVICE unsigned sx_row_label(const int *s_label, int tid, int bits)
+{
+    const int i = tid % 32 & ((1 << bits) - 1);
+#if SX_FEW
+    (void)s_label;
+    return (unsigned)i;
+#else
+    return (unsigned)s_label[tid / 32 * SX_LABELS + i];
+#endif
 }
 
 SX_DEVICE float *sx_slot(float *s_v, int tid, int row) { return s_v + (tid / 32 * SX_CUDA_BATCH + row) * SX_WARP_ROW + tid % 32; }
@@ -88,6 +161,46 @@ SX_DEVICE void sx_put_pair(float *s_v, int tid, const float *own, const float *b
     }
 }
 
+SX_DEVICE void sx_clear(float *slot, int from, int to)
+{
+    SX_UNROLL for (int i = from; i < to; i++) slot[i * SX_WARP_ROW] = 0.0f;
+}
+
+/* Is a place among the labels from base on? */
+SX_DEVICE int sx_in(int place, int base) { return SX_CLASSES < SX_LABELS || (place >= base && place < base + SX_LABELS); }
+
+/* By label, into 1 << bits rows: those of the labels from base on. */
+SX_DEVICE void sx_put_by(float *s_v, int tid, int row, int bits, int base, const sx_list *l, const float *x, const int *y)
+{
+#if SX_FEW
+    (void)bits, (void)base, (void)l;
+    SX_UNROLL for (int i = 0; i < SX_CLASSES; i++) {
+        float w[SX_V];
+        SX_EACH(v) w[v] = y[v] == i ? x[v] : 0.0f;
+        *sx_slot(s_v, tid, row + i) = sx_all(w);
+    }
+#else
+    float *const slot = sx_slot(s_v, tid, row), w[SX_V];
+    const int first = l->place[0], last = l->place[SX_V - 1];
+    (void)y;
+    if (bits > 0) {
+        sx_clear(slot, 0, 2);
+        if (bits > 1) sx_clear(slot, 2, 4);
+        if (bits > 2) sx_clear(slot, 4, 8);
+        if (bits > 3) sx_clear(slot, 8, 16);
+        if (bits > 4) sx_clear(slot, 16, 32);
+    }
+    SX_EACH(v) w[v] = l->place[v] == first ? x[v] : 0.0f;
+    if (sx_in(first, base)) slot[(first - base) * SX_WARP_ROW] = sx_all(w);
+    SX_EACH(v) w[v] = l->place[v] == last ? x[v] : 0.0f;
+    if (last != first && sx_in(last, base)) slot[(last - base) * SX_WARP_ROW] = sx_all(w);
+    if (l->more) SX_UNROLL for (int v = 1; v < SX_V - 1; v++) {
+        const int i = l->place[v];
+        if (i != first && i != last && sx_in(i, base)) slot[(i - base) * SX_WARP_ROW] = slot[(i - base) * SX_WARP_ROW] + x[v];
+    }
+#endif
+}
+
 /* The sum of the row that a lane looks after. */
 SX_DEVICE float sx_row_sum(const float *s_v, int tid)
 {
@@ -99,169 +212,6 @@ SX_DEVICE float sx_row_sum(const float *s_v, int tid)
     }
     return ((a[0] + a[1]) + (a[2] + a[3])) + ((a[4] + a[5]) + (a[6] + a[7]));
 }
-
-/* -- Runs -----------------------------------------------------------------------------------------
- * Sums by label. Up to four classes have a row for each label. Else labels come in runs: each thread adds those of its pixels that have
- * the label of the first one, and those that have the label of the last one; what is neither stands alone. These numbers, in the
- * order of the pixels, are a row; runs are neighbours in it that have one label. One thread adds a run, as many of as many rows at once
- * as there are threads; then the runs go into the record, in their order. Rows have room for 64 numbers: of labels that leave more than
- * that, the upper 16 threads take a second turn. */
-
-#if SX_FEW
-
-#define SX_LABEL_BITS (SX_CLASSES <= 2 ? 1 : 2)
-
-/* By label, into as many rows. */
-SX_DEVICE void sx_put_by(float *s_v, int tid, int row, const float *x, const int *y)
-{
-    SX_UNROLL for (int i = 0; i < SX_CLASSES; i++) {
-        float w[SX_V];
-        SX_EACH(v) w[v] = y[v] == i ? x[v] : 0.0f;
-        *sx_slot(s_v, tid, (row << SX_LABEL_BITS) + i) = sx_all(w);
-    }
-}
-
-#else
-
-#define SX_RUN_ROWS 16
-#define SX_RUN_MOST 64
-#define SX_RUN_ROW 65     /* odd: one place of all rows is in different banks */
-#define SX_RUN_LIST 68
-
-/* alone: pixels that are neither the first one's label nor the last one's (nor the label of the one before, which takes them along).
- * tail: label of the last number. Of the warp, a bit for each thread: does its first number start a run; has it two; has it those? Of the turn: where its first number
- * is, -1: it has another turn; how many runs there are. */
-typedef struct sx_list {
-    int first, last, tail, two, alone[SX_V];
-    unsigned starting, ending, lonely[SX_V];
-    int turns, at, runs;
-} sx_list;
-
-SX_DEVICE void sx_look(const int *y, sx_list *l)
-{
-    l->first = y[0];
-    l->last = y[SX_V - 1];
-    l->two = l->first != l->last;
-    l->tail = l->first;
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++) {
-        l->alone[v] = y[v] != l->first && y[v] != l->last && !(v > 1 && l->alone[v - 1] && y[v] == y[v - 1]);
-        l->tail = l->alone[v] ? y[v] : l->tail;
-    }
-    l->tail = l->two ? l->last : l->tail;
-}
-
-SX_DEVICE int sx_ones(unsigned x)
-{
-#if defined(__CUDACC_RTC__)
-    return __popc(x);
-#else
-    return __builtin_popcount(x);
-#endif
-}
-
-/* What the threads of a warp tell each other; on the host they read it. SX_MOST: of a warp, all of which have the same; on the host of
- * the block, whose loops are the same for all. */
-#if defined(__CUDACC_RTC__)
-#define SX_ANY(x) __any_sync(0xffffffffu, x)
-#define SX_MOST(l, part) l->part
-SX_DEVICE void sx_share(sx_list *l, int tid)
-{
-    const int before = __shfl_up_sync(0xffffffffu, l->tail, 1);
-    int any = 0;
-    l->starting = __ballot_sync(0xffffffffu, tid % 32 == 0 || before != l->first);
-    l->ending = __ballot_sync(0xffffffffu, l->two);
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++) any |= l->alone[v];
-    any = SX_ANY(any);
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++) l->lonely[v] = any ? __ballot_sync(0xffffffffu, l->alone[v]) : 0u;
-#else
-#define SX_ANY(x) (x)
-#define SX_MOST(l, part) sx_most_of(l, (int)((const char *)&l[0]->part - (const char *)l[0]))
-SX_DEVICE int sx_most_of(const sx_list (*l)[1], int part)
-{
-    int most = 0;
-    for (int tid = 0; tid < SX_CUDA_THREADS; tid++) {
-        const int n = *(const int *)((const char *)l[tid] + part);
-        most = n > most ? n : most;
-    }
-    return most;
-}
-SX_DEVICE void sx_share(sx_list (*all)[1], int tid)
-{
-    sx_list *const l = all[tid];
-    l->starting = l->ending = 0u;
-    for (int v = 1; v < SX_V - 1; v++) l->lonely[v] = 0u;
-    for (int i = 0; i < 32; i++) {
-        const sx_list *o = all[tid / 32 * 32 + i];
-        l->starting |= (unsigned)(i == 0 || all[tid / 32 * 32 + i - 1]->tail != o->first) << i;
-        l->ending |= (unsigned)o->two << i;
-        for (int v = 1; v < SX_V - 1; v++) l->lonely[v] |= (unsigned)o->alone[v] << i;
-    }
-#endif
-    int n = 32 + sx_ones(l->ending);
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++) n += SX_ANY(l->lonely[v] != 0u) ? sx_ones(l->lonely[v]) : 0;
-    l->turns = n > SX_RUN_MOST ? 2 : 1;
-}
-
-/* The runs of a turn: where each begins, and its label << 8; after the last one where it ends. */
-SX_DEVICE void sx_tell(int tid, int turn, const int *y, sx_list *l, int *s_run)
-{
-    const unsigned lane = (unsigned)tid % 32, whose = SX_ANY(l->turns == 1) ? 0xffffffffu : turn ? 0xffff0000u : 0x0000ffffu;
-    const unsigned starting = (l->starting | (turn ? 1u << 16 : 1u)) & whose, below = ((1u << lane) - 1u) & whose;
-    const int in = (int)(whose >> lane & 1u) & (turn < l->turns);
-    int more = sx_ones(l->ending & below), all = sx_ones(l->ending & whose);
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++)
-        if (SX_ANY(l->lonely[v] != 0u)) {
-            more += sx_ones(l->lonely[v] & below);
-            all += sx_ones(l->lonely[v] & whose);
-        }
-    int *run = s_run + tid / 32 * SX_RUN_LIST, at = sx_ones(below) + more, i = sx_ones(starting & below) + more;
-    l->at = in ? at : -1;
-    l->runs = turn < l->turns ? sx_ones(starting) + all : 0;
-    if (lane == 0 && turn < l->turns) run[l->runs] = sx_ones(whose) + all;
-    if (!in) return;
-    if (starting >> lane & 1u) run[i++] = at | l->first << 8;
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++)
-        if (l->alone[v]) run[i++] = ++at | y[v] << 8;
-    if (l->two) run[i] = (at + 1) | l->last << 8;
-}
-
-/* By label, into a row. */
-SX_DEVICE void sx_put_by(float *s_v, int tid, int row, const sx_list *l, const float *x, const int *y)
-{
-    float *to = s_v + (tid / 32 * SX_RUN_ROWS + row) * SX_RUN_ROW + l->at, w[SX_V];
-    if (l->at < 0) return;
-    SX_EACH(v) w[v] = y[v] == l->first ? x[v] : 0.0f;
-    *to = sx_all(w);
-    SX_UNROLL for (int v = 1; v < SX_V - 1; v++)
-        if (l->alone[v]) *++to = v + 1 < SX_V - 1 && y[v + 1] == y[v] ? x[v] + x[v + 1] : x[v];
-    if (!l->two) return;
-    SX_EACH(v) w[v] = y[v] == l->last ? x[v] : 0.0f;
-    to[1] = sx_all(w);
-}
-
-/* Rows are 1 << bits: a lane looks after one of them, and of 32 >> bits runs from base on after one. */
-SX_DEVICE int sx_bits(int rows) { return rows > 8 ? 4 : rows > 4 ? 3 : rows > 2 ? 2 : rows > 1 ? 1 : 0; }
-
-SX_DEVICE float sx_run_sum(const float *s_v, const int *s_run, int tid, int bits, int rows, int base, const sx_list *l)
-{
-    const int lane = tid % 32, row = lane & ((1 << bits) - 1), i = base + (lane >> bits);
-    const float *v = s_v + (tid / 32 * SX_RUN_ROWS + row) * SX_RUN_ROW;
-    const int *run = s_run + tid / 32 * SX_RUN_LIST;
-    float sum = 0.0f;
-    if (row >= rows || i >= l->runs) return sum;
-    const int from = run[i] & 255, to = run[i + 1] & 255;
-    SX_UNROLL_4 for (int j = from; j < to; j++) sum = sum + v[j];
-    return sum;
-}
-
-/* Label of the run that a lane has summed, when it is its turn; C or more: it has none. Two neighbours have different ones. */
-SX_DEVICE unsigned sx_run_label(const int *s_run, int tid, int bits, int base, int part, const sx_list *l)
-{
-    const int own = tid % 32 >> bits, i = base + own;
-    return (own == part || own == part + 1) && i < l->runs ? (unsigned)s_run[tid / 32 * SX_RUN_LIST + i] >> 8 : (unsigned)SX_CLASSES;
-}
-
-#endif
 
 #else
 
