@@ -365,11 +365,15 @@ SX_DEVICE float sx_exp_from(float x, float m) { return sx_ex2(fmaf(x, SX_M_LOG2E
  * the largest of all, a label's too: so no label's exponential overflows, and all of them stay what probabilities are made of. */
 SX_DEVICE void sx_keep_exps(float (*w)[SX_V], const int *y, const float *m, float *s)
 {
-    unsigned own[SX_V];
-    SX_EACH(v) own[v] = y ? 1u << y[v] : 0u;
-    SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) SX_EACH(v) {
-        w[c][v] = sx_exp_from(w[c][v], m[v]);
-        if (!(own[v] >> c & 1u)) s[v] = s[v] + w[c][v];
+    enum { N = 4 };     /* classes that are looked at together */
+    SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) SX_EACH(v) w[c][v] = sx_exp_from(w[c][v], m[v]);
+    SX_UNROLL for (int c0 = 0; c0 < SX_CLASSES; c0 += N) {
+        const int end = c0 + N < SX_CLASSES ? c0 + N : SX_CLASSES;
+        if (y && sx_near(y, c0, N)) {
+            SX_UNROLL for (int c = c0; c < end; c++) SX_EACH(v) s[v] = y[v] == c ? s[v] : s[v] + w[c][v];
+        } else {
+            SX_UNROLL for (int c = c0; c < end; c++) SX_EACH(v) s[v] = s[v] + w[c][v];
+        }
     }
 }
 
