@@ -7,7 +7,7 @@
 /*
  * Depth. The loops over the sweep axes of a sink are nested; a node belongs to the outermost depth whose axes cover its own.
  * Depth 0 has none: it is computed once per chunk, for all sinks. Rows (a number per pixel) are kept in variables; planes (one
- * per class too) are computed again in each loop over the classes that wants them, but the exponentials of a softmax may be kept.
+ * per class too) never are: they are computed again in each loop over the classes that wants them.
  *
  * Level. Inside a depth, rows and loops over the classes alternate: level 0 rows need no loop, loop 1 needs level 0 rows,
  * level 1 rows need what loop 1 has summed, and so on.
@@ -33,7 +33,6 @@ typedef struct sx_em {
     bool inner;                  /* its rows live in one phase */
     int *row_level, *plane_level;   /* by id, at this depth; -1: not known yet */
     uint8_t *body;               /* by id: planes of the loop that is printed */
-    bool whole;                  /* that loop is unrolled over all classes: what a thread keeps of each is at hand */
 } sx_em;
 
 static inline const sx_node *sx_em_node(const sx_em *m, sx_id id) { return sx_node_get(m->g, id); }
@@ -45,18 +44,9 @@ static inline sx_axes sx_em_sweeps(const sx_em *m, sx_id id) { return sx_em_node
 /* Rows of a chunk that are summed at once: what shared memory has room for besides enough resident blocks. */
 enum { SX_ROWS_FLOAT = 4, SX_ROWS_DOUBLE = 4 };
 
-/* Mode fast, few classes: a thread reads all logits of its pixels, then finds the largest, then sums exponentials, which it keeps: one
- * for each class. By the number of classes alone, as bits depend on it. (Two classes have one exponential.) */
-enum { SX_KEEP_CLASSES = 21 };
-static inline bool sx_em_keeps(const sx_em *m)
-{
-    return m->s->fast && m->s->info->classes > 2 && m->s->info->classes <= SX_KEEP_CLASSES;
-}
-
 /* Classes that are loaded before the first is used. In exact mode sums go by class mod 4. */
 static inline size_t sx_em_group(const sx_em *m)
 {
-    if (sx_em_keeps(m)) return m->s->info->classes;
     return m->s->info->classes <= 8 ? m->s->info->classes : m->s->fast ? 8 : 4;
 }
 

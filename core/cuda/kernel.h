@@ -22,7 +22,6 @@
 #define SX_NOINLINE static __device__ __noinline__
 #define SX_SHARED(type, name, n) __shared__ __align__(16) type name[n]
 #define SX_LOCAL(type, name, n) type name[n]
-#define SX_LOCAL_CLASSES(type, name) type name[SX_CLASSES][SX_V]
 #define L(name) name
 #define SX_PHASE { const int tid = (int)threadIdx.x;
 #if SX_FAST
@@ -46,7 +45,6 @@
 #define SX_NOINLINE static inline
 #define SX_SHARED(type, name, n) _Alignas(16) type name[n]
 #define SX_LOCAL(type, name, n) type name[SX_CUDA_THREADS][n]
-#define SX_LOCAL_CLASSES(type, name) type name[SX_CUDA_THREADS][SX_CLASSES][SX_V]
 #define L(name) name[tid]
 #ifdef SX_BACKWARDS       /* threads take their turns from the last to the first: finds barriers that are missing */
 #define SX_PHASE for (int tid = SX_CUDA_THREADS - 1; tid >= 0; tid--) {
@@ -359,26 +357,6 @@ SX_DEVICE T sx_dir(T x, int c, int y, T m, T by, T own) { return sx_p(x, c, y, m
 
 SX_DEVICE float sx_exp_from(float x, float m) { return sx_ex2(fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF))); }
 
-#if SX_KEEP
-
-/* All classes, their exp(x - m) in their place and the sum of these in s; without those of the pixels' labels, if there are labels. m is
- * the largest of all, a label's too: so no label's exponential overflows, and all of them stay what probabilities are made of. */
-SX_DEVICE void sx_keep_exps(float (*w)[SX_V], const int *y, const float *m, float *s)
-{
-    enum { N = 4 };     /* classes that are looked at together */
-    SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) SX_EACH(v) w[c][v] = sx_exp_from(w[c][v], m[v]);
-    SX_UNROLL for (int c0 = 0; c0 < SX_CLASSES; c0 += N) {
-        const int end = c0 + N < SX_CLASSES ? c0 + N : SX_CLASSES;
-        if (y && sx_near(y, c0, N)) {
-            SX_UNROLL for (int c = c0; c < end; c++) SX_EACH(v) s[v] = y[v] == c ? s[v] : s[v] + w[c][v];
-        } else {
-            SX_UNROLL for (int c = c0; c < end; c++) SX_EACH(v) s[v] = s[v] + w[c][v];
-        }
-    }
-}
-
-#endif
-
 /* A group of classes into the largest value m and the sum s of exp(x - m). */
 SX_DEVICE void sx_online(float (*w)[SX_V], int n, float *m, float *s)
 {
@@ -399,18 +377,18 @@ SX_DEVICE float sx_lse(float m, float s)
     return m + (F_LOG(s) - 0x1.62e43p-1f * fmaf(m, SX_M_LOG2EF, -(m * SX_M_LOG2EF)));
 }
 
-/* px_target with d in place of m' - x counted from b; 0 where m is the label's own (sx_keep_exps). */
+/* px_target with d in place of m' - x counted from b. */
 SX_DEVICE void sx_fast_target(float m, float x, float S, float *d, float *z, float *e, float *f)
 {
     const float t = fmaf(x, SX_M_LOG2EF, -(m * SX_M_LOG2EF));     /* -d, base 2 */
-    const int pos = x < m;
+    const int pos = t < 0.0f;
 #if SX_CLASSES == 2
     const float ex = sx_ex2(pos ? t : -t), zz = ex;               /* S is 1, or 0 where ex is */
     (void)S;
 #else
     const float ex = sx_ex2(pos ? t : -t), zz = pos ? (S - 1.0f) + ex : S * ex;
 #endif
-    *d = SX_KEEP && !pos ? 0.0f : -0x1.62e43p-1f * t;
+    *d = -0x1.62e43p-1f * t;
     *z = zz;
     *e = pos ? ex : 1.0f;
     *f = F_OVER(pos ? 1.0f : ex, 1.0f + zz);

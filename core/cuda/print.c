@@ -237,8 +237,7 @@ static void plane_rows(sx_em *m, sx_id plane, bool by, sx_id p, bool rolled, con
     const bool reads = sx_em_reads_logits(m);
     sx_say(m, "SX_PHASE");
     if (reads) sx_say(m, "const sx_logit *from = SX_CHANNEL(c0) + tid * SX_V;");
-    sx_say(m, "%s for (int q = 0; %s; q++%s) {", rolled ? "SX_ROLLED" : m->whole ? "SX_UNROLL" : "SX_UNROLL_8", more,
-           reads ? ", from += SX_STEP" : "");
+    sx_say(m, "%s for (int q = 0; %s; q++%s) {", rolled ? "SX_ROLLED" : "SX_UNROLL_8", more, reads ? ", from += SX_STEP" : "");
     sx_say(m, "const int c = c0 + q;");
     say_values(m, plane, "from");
     if (p) sx_say(m, "sx_put_p(s_v, tid, q, w, %s, %s);", sx_em_var(m, p, "_m").s, sx_em_var(m, p, "_by").s);
@@ -246,17 +245,6 @@ static void plane_rows(sx_em *m, sx_id plane, bool by, sx_id p, bool rolled, con
     else if (m->s->fast) sx_say(m, "sx_put(s_v, tid, q, w, L(y));");
     else sx_say(m, "sx_put(s_v + q * SX_ROW, tid, w, L(y));");
     sx_say(m, "}");
-    sx_say(m, "SX_END");
-}
-
-/* The same of probabilities p that need no logits: their exponentials are kept, or there are two classes. */
-static void kept_rows(sx_em *m, sx_id p)
-{
-    const sx_name by = sx_em_var(m, p, "_by");
-    const sx_id t = sx_em_node(m, p)->arg[0];
-    sx_say(m, "SX_PHASE");
-    if (!sx_em_keeps(m)) sx_say(m, "sx_put_pair(s_v, tid, %s, %s, L(y));", sx_em_var(m, p, "_own").s, by.s);
-    else sx_say(m, "SX_UNROLL for (int c = 0; c < SX_CLASSES; c++) sx_put_kept(s_v, tid, c, %s[c], %s);", sx_em_var(m, t, "_w").s, by.s);
     sx_say(m, "SX_END");
 }
 
@@ -269,16 +257,9 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     const sx_id a = sx_em_node(m, m->s->sum[sum])->arg[0];
     /* (a double where nothing counts may be beyond single precision) */
     const bool p = fast && !by && sx_em_node(m, a)->op == SX_OP_p && m->s->info->logits_type != SX_F64;
-    const bool kept = p && (sx_em_keeps(m) || m->s->info->classes == 2);
     const sx_id plane = p ? sx_em_node(m, sx_em_node(m, a)->arg[0])->arg[0] : a;
     memset(m->body, 0, m->n_ids);
-    m->whole = sx_em_keeps(m) && !by;
-    if (!kept) sx_em_mark_body(m, plane);
-    if (m->whole && sx_em_long_body(m)) {
-        m->whole = false;
-        memset(m->body, 0, m->n_ids);
-        sx_em_mark_body(m, plane);
-    }
+    sx_em_mark_body(m, plane);
     m->e->sweeps += sx_em_reads_logits(m);
     if (fast && by) {
         open_labels(m);
@@ -291,13 +272,11 @@ static void plane_sum(sx_em *m, size_t sink, size_t sum, bool by)
     for (int part = 0; part < 2; part++) {
         const size_t n = sx_em_open_group(m, part, fast ? SX_CUDA_BATCH : m->s->use_double ? SX_ROWS_DOUBLE : SX_ROWS_FLOAT);
         if (n == 0) continue;
-        if (kept) kept_rows(m, a);
-        else plane_rows(m, plane, by, p ? a : 0, sx_em_long_body(m), sx_named(m, "q < %zu", n).s);
+        plane_rows(m, plane, by, p ? a : 0, sx_em_long_body(m), sx_named(m, "q < %zu", n).s);
         if (fast) say_batch(m, false, "tid % 32", "", sx_named(m, "row < %zu", n).s, sx_named(m, "%s + row", first.s).s);
         else say_sum(m, by, first.s, "SX_CLASSES", sx_named(m, "%zu", n).s);
         sx_say(m, "}");
     }
-    m->whole = false;
 }
 
 static void say_map(sx_em *m, size_t sink, size_t map)
@@ -394,8 +373,7 @@ static int first_blocks(sx_em *m)
     enter_sink(m, SIZE_MAX);
     for (size_t i = 0; i < m->n_order; i++)
         for (const char *const *p = sx_em_parts(m, m->order[i]); *p; p++)
-            if (m->depth[m->order[i]] == 0 && strcmp(*p, "_w") != 0)
-                rows += sx_em_node(m, m->order[i])->op != SX_OP_basis ? 1 : m->s->fast ? 2 : 16;
+            if (m->depth[m->order[i]] == 0) rows += sx_em_node(m, m->order[i])->op != SX_OP_basis ? 1 : m->s->fast ? 2 : 16;
     if (m->s->use_double) return 2;
     if (m->s->fast && few_labels(m)) return heavy ? 2 : rows > 12 ? 3 : 4;    /* twice the pixels */
     if (m->s->fast) return heavy || rows > 20 ? 3 : 4;
@@ -409,7 +387,6 @@ static void say_head(sx_em *m)
     sx_append(m, sx_text_math, sx_text_math_size);
     sx_say(m, "#define SX_DOUBLE %d", s->use_double);
     sx_say(m, "#define SX_FAST %d", s->fast);
-    sx_say(m, "#define SX_KEEP %d", sx_em_keeps(m));
     sx_say(m, "#define SX_LOGIT %d", logit);
     sx_say(m, "#define SX_ONE_CHANNEL %d", s->info->activation == SX_SIGMOID1);
     sx_say(m, "#define SX_PROBABILITIES %d", s->info->activation == SX_PROBS);

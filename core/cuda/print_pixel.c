@@ -128,8 +128,8 @@ static int loops_of(const sx_em *m, sx_id id)
     switch (sx_em_node(m, id)->op) {
     case SX_OP_logsumexp:
     case SX_OP_softmax:
-    case SX_OP_log_softmax:
-    case SX_OP_tgt: return is_pair(m, id) || (m->s->fast && !sx_em_keeps(m)) ? 1 : 2;
+    case SX_OP_log_softmax: return m->s->fast ? 1 : 2;
+    case SX_OP_tgt: return m->s->fast || is_pair(m, id) ? 1 : 2;
     default: return 1;
     }
 }
@@ -178,21 +178,11 @@ static int plane_level(sx_em *m, sx_id id)
 
 /* -- Planes: inside a loop over the classes ------------------------------------------------------------- */
 
-/* The target state or softmax whose exponentials at hand make this plane; 0: it is made from its argument. */
-static sx_id kept_of(const sx_em *m, sx_id id)
-{
-    const sx_node *n = sx_em_node(m, id);
-    if (n->op == SX_OP_softmax) return m->whole ? id : 0;
-    if (n->op != SX_OP_p && n->op != SX_OP_dir) return 0;
-    return m->whole || is_pair(m, n->arg[0]) ? n->arg[0] : 0;
-}
-
 void sx_em_mark_body(sx_em *m, sx_id id)
 {
     if (!sx_em_plane(m, id) || m->body[id]) return;
     m->body[id] = 1;
     const sx_node *n = sx_em_node(m, id);
-    if (kept_of(m, id)) return;
     if (n->op == SX_OP_p || n->op == SX_OP_dir) sx_em_mark_body(m, sx_em_node(m, n->arg[0])->arg[0]);
     else if (n->op == SX_OP_powb) sx_em_mark_body(m, n->arg[0]);
     else
@@ -229,8 +219,7 @@ static void say_plane(sx_em *m, sx_id id, const char *x)
     case SX_OP_logits: sx_say(m, "const T n%u = sx_logits(%s, c);", k, x); return;
     case SX_OP_onehot: sx_say(m, "const T n%u = %s == (T)c ? C(1) : C(0);", k, sx_em_value(m, n->arg[0]).s); return;
     case SX_OP_softmax:
-        if (kept_of(m, id)) sx_say(m, "const T n%u = %s[c][v] * %s;", k, sx_em_var(m, id, "_w").s, at_v(m, id, "_s").s);
-        else sx_say(m, "const T n%u = sx_exp_from(%s, %s) * %s;", k, sx_em_value(m, n->arg[0]).s, at_v(m, id, "_m").s, at_v(m, id, "_s").s);
+        sx_say(m, "const T n%u = sx_exp_from(%s, %s) * %s;", k, sx_em_value(m, n->arg[0]).s, at_v(m, id, "_m").s, at_v(m, id, "_s").s);
         return;
     case SX_OP_log_softmax:
         sx_say(m, "const T n%u = (%s - %s) - %s;", k, sx_em_value(m, n->arg[0]).s, at_v(m, id, "_m").s, at_v(m, id, "_s").s);
@@ -238,13 +227,9 @@ static void say_plane(sx_em *m, sx_id id, const char *x)
     case SX_OP_p:
     case SX_OP_dir: {
         const sx_id t = n->arg[0];
-        sx_name by = at_v(m, id, "_by");
-        const char *own = n->op == SX_OP_dir ? "C(1)" : at_v(m, id, "_own").s;
-        if (is_pair(m, t)) sx_say(m, "const T n%u = c == L(y)[v] ? %s : %s;", k, own, by.s);
-        else if (kept_of(m, id) && n->op == SX_OP_p) sx_say(m, "const T n%u = %s[c][v] * %s;", k, sx_em_var(m, t, "_w").s, by.s);
-        else if (kept_of(m, id)) sx_say(m, "const T n%u = c == L(y)[v] ? C(1) : %s[c][v] * %s;", k, sx_em_var(m, t, "_w").s, by.s);
-        else sx_say(m, "const T n%u = sx_%s(%s, c, L(y)[v], %s, %s, %s);", k, sx_op_name((sx_op)n->op),
-                    sx_em_value(m, sx_em_node(m, t)->arg[0]).s, at_v(m, id, "_m").s, by.s, own);
+        sx_say(m, "const T n%u = sx_%s(%s, c, L(y)[v], %s, %s, %s);", k, sx_op_name((sx_op)n->op),
+               sx_em_value(m, sx_em_node(m, t)->arg[0]).s,
+            at_v(m, id, "_m").s, at_v(m, id, "_by").s, n->op == SX_OP_p ? at_v(m, id, "_own").s : "C(1)");
         return;
     }
     case SX_OP_pick: {                    /* a row of a matrix */
@@ -309,9 +294,7 @@ static void say_start(sx_em *m, sx_id id, bool second)
 {
     const sx_op op = (sx_op)sx_em_node(m, id)->op;
     if (is_pair(m, id)) return;
-    if (sx_em_keeps(m) && of_exps(m, id)) {
-        sx_say(m, "SX_EACH(v) %s = C(%s);", at_v(m, id, second ? "_s" : "_m").s, second ? "0" : "-1e38");
-    } else if (m->s->fast && of_exps(m, id)) {
+    if (m->s->fast && of_exps(m, id)) {
         sx_say(m, "SX_EACH(v) %s = C(-1e38), %s = C(0);", at_v(m, id, "_m").s, at_v(m, id, "_s").s);
     } else if (second && op == SX_OP_tgt) {
         sx_say(m, "T q%u[4][SX_V];", m->num[id]);
@@ -327,16 +310,13 @@ static void say_start(sx_em *m, sx_id id, bool second)
     }
 }
 
-/* Where the values of a group of classes wait. */
-static sx_name exps_of(sx_em *m, sx_id id) { return sx_em_keeps(m) ? sx_em_var(m, id, "_w") : sx_named(m, "w%u", m->num[id]); }
-
 /* What a class adds at a pixel; values of whose exponentials a sum is made wait for the whole group. */
 static void say_step(sx_em *m, sx_id id)
 {
     const sx_node *n = sx_em_node(m, id);
     sx_name x = sx_em_value(m, n->arg[0]), d = at_v(m, id, "");
     if (of_exps(m, id)) {
-        sx_say(m, "%s[q][v] = %s;", exps_of(m, id).s, x.s);
+        sx_say(m, "w%u[q][v] = %s;", m->num[id], x.s);
         return;
     }
     switch (n->op) {
@@ -359,11 +339,6 @@ static void say_group(sx_em *m, sx_id id, bool second, size_t n)
     sx_name m_ = sx_em_var(m, id, "_m"), s_ = sx_em_var(m, id, "_s");
     const unsigned k = m->num[id];
     if (!of_exps(m, id)) return;
-    if (sx_em_keeps(m)) {
-        if (second) sx_say(m, "sx_keep_exps(%s, %s, %s, %s);", exps_of(m, id).s, target ? "L(y)" : "0", m_.s, s_.s);
-        else sx_say(m, "sx_most(%s, %zu, %s);", exps_of(m, id).s, n, m_.s);
-        return;
-    }
     if (is_pair(m, id)) {
         sx_say(m, "sx_pair(w%u, L(y), %s, %s, %s);", k, m_.s, sx_em_var(m, id, "_x").s, s_.s);
         return;
@@ -396,82 +371,54 @@ static void say_loads(sx_em *m, size_t n)
     sx_say(m, "SX_UNROLL for (int q = 0; q < %zu; q++, from += SX_STEP) sx_load(x[q], from);", n);
 }
 
-/* Is it reduced in loop lv from what an earlier loop has kept? */
-static bool from_kept(sx_em *m, sx_id id, int lv)
-{
-    bool second;
-    return sx_em_keeps(m) && reduced_in(m, id, lv, &second) && second;
-}
-
-/* Marks the planes that loop lv wants. Does it want any; and of a sum of exponentials? */
-static bool mark_loop(sx_em *m, int lv, bool *exps)
-{
-    bool second, any = false;
-    *exps = false;
-    memset(m->body, 0, m->n_ids);
-    for (size_t i = 0; i < m->n_order; i++) {
-        const sx_id id = m->order[i];
-        if (!reduced_in(m, id, lv, &second) || from_kept(m, id, lv)) continue;
-        any = true;
-        *exps |= of_exps(m, id);
-        sx_em_mark_body(m, sx_em_node(m, id)->arg[0]);
-    }
-    return any;
-}
-
 static void say_class_loop(sx_em *m, int lv)
 {
-    bool second, exps;
+    bool second, any = false, exps = false;
+    memset(m->body, 0, m->n_ids);
     for (size_t i = 0; i < m->n_order; i++)
-        if (reduced_in(m, m->order[i], lv, &second)) say_start(m, m->order[i], second);
-    m->whole = sx_em_keeps(m);
-    bool any = mark_loop(m, lv, &exps);
+        if (reduced_in(m, m->order[i], lv, &second)) {
+            any = true;
+            exps |= of_exps(m, m->order[i]);
+            sx_em_mark_body(m, sx_em_node(m, m->order[i])->arg[0]);
+            say_start(m, m->order[i], second);
+        }
     const size_t size = !exps && sx_em_long_body(m) ? 1 : sx_em_group(m);
-    if (m->whole && size == 1) {
-        m->whole = false;
-        any = mark_loop(m, lv, &exps);
-    }
     if (any && sx_em_reads_logits(m)) m->e->sweeps++;
     for (int part = 0; any && part < 2; part++) {
         const size_t n = sx_em_open_group(m, part, size);
         if (n == 0) continue;
         if (sx_em_reads_logits(m)) say_loads(m, n);
-        for (size_t i = 0; !sx_em_keeps(m) && i < m->n_order; i++)
+        for (size_t i = 0; i < m->n_order; i++)
             if (reduced_in(m, m->order[i], lv, &second) && of_exps(m, m->order[i])) sx_say(m, "T w%u[%zu][SX_V];", m->num[m->order[i]], n);
         sx_say(m, "SX_UNROLL for (int q = 0; q < %zu; q++) {", n);
         sx_say(m, "const int c = c0 + q;");
         sx_say(m, "SX_EACH(v) {");
         sx_em_say_body(m, "x[q][v]");
         for (size_t i = 0; i < m->n_order; i++)
-            if (reduced_in(m, m->order[i], lv, &second) && !from_kept(m, m->order[i], lv)) say_step(m, m->order[i]);
+            if (reduced_in(m, m->order[i], lv, &second)) say_step(m, m->order[i]);
         sx_say(m, "}");
         sx_say(m, "(void)c;");
         sx_say(m, "}");
         for (size_t i = 0; i < m->n_order; i++)
-            if (reduced_in(m, m->order[i], lv, &second) && !from_kept(m, m->order[i], lv)) say_group(m, m->order[i], second, n);
+            if (reduced_in(m, m->order[i], lv, &second)) say_group(m, m->order[i], second, n);
         sx_say(m, "}");
     }
-    m->whole = false;
-    for (size_t i = 0; i < m->n_order; i++)
-        if (from_kept(m, m->order[i], lv)) say_group(m, m->order[i], true, m->s->info->classes);
 }
 
 /* -- Rows ------------------------------------------------------------------------------------------------ */
 
 const char *const *sx_em_parts(const sx_em *m, sx_id id)
 {
-    /* "_w", of all classes, where they are kept */
     static const char *const row[] = {"", NULL}, *const none[] = {NULL}, *const max[] = {"", "_m", NULL},
-                      *const lse[] = {"_w", "", "_m", "_s", NULL}, *const soft[] = {"_w", "_m", "_s", NULL},
-                      *const tgt[] = {"_w", "_m", "_x", "_s", "_d", "_z", "_e", "_f", NULL}, *const p[] = {"_m", "_by", "_own", NULL},
+                      *const lse[] = {"", "_m", "_s", NULL}, *const soft[] = {"_m", "_s", NULL},
+                      *const tgt[] = {"_m", "_x", "_s", "_d", "_z", "_e", "_f", NULL}, *const p[] = {"_m", "_by", "_own", NULL},
                       *const dir[] = {"_m", "_by", NULL};
-    const int from = !sx_em_keeps(m);
     switch (sx_em_node(m, id)->op) {
     case SX_OP_argmax: return max;
-    case SX_OP_logsumexp: return lse + from;
+    case SX_OP_logsumexp: return lse;
     case SX_OP_softmax:
-    case SX_OP_log_softmax: return soft + from;
-    case SX_OP_tgt: return tgt + from;
+    case SX_OP_log_softmax: return soft;
+    case SX_OP_tgt: return tgt;
     case SX_OP_p: return p;
     case SX_OP_dir: return dir;
     case SX_OP_basis: return m->stored[id] ? row : none;
@@ -488,10 +435,7 @@ void sx_em_say_variables(sx_em *m)
         if (!sx_em_at_depth(m, id)) continue;
         const char *size = sx_em_node(m, id)->op == SX_OP_basis ? "SX_BASIS * SX_V" : "SX_V";
         for (const char *const *p = sx_em_parts(m, id); *p; p++) {
-            const bool classes = strcmp(*p, "_w") == 0;
-            if (classes && m->inner) sx_say(m, "T n%u_w[SX_CLASSES][SX_V];", m->num[id]);
-            else if (classes) sx_say(m, "SX_LOCAL_CLASSES(T, n%u_w);", m->num[id]);
-            else if (m->inner) sx_say(m, "T n%u%s[%s];", m->num[id], *p, size);
+            if (m->inner) sx_say(m, "T n%u%s[%s];", m->num[id], *p, size);
             else sx_say(m, "SX_LOCAL(T, n%u%s, %s);", m->num[id], *p, size);
         }
     }
@@ -550,12 +494,6 @@ static void say_soft(sx_em *m, sx_id id)
 {
     const sx_id t = sx_em_node(m, id)->arg[0];
     const bool p = sx_em_node(m, id)->op == SX_OP_p;
-    if (is_pair(m, t)) {                  /* there is one other class, or none: _s is 1 or 0 */
-        sx_say(m, "%s = %s * %s;", at_v(m, id, "_by").s, at_v(m, t, "_s").s,
-               p ? at_v(m, t, "_f").s : sx_named(m, "NAME(px_dir_by)(%s)", at_v(m, t, "_s").s).s);
-        if (p) sx_say(m, "%s = NAME(px_pt)(%s, %s);", at_v(m, id, "_own").s, at_v(m, t, "_z").s, at_v(m, t, "_e").s);
-        return;
-    }
     if (m->s->fast && p) {
         sx_say(m, "%s = sx_fast_p(L(y)[v] < SX_CLASSES, %s, %s, %s, %s, %s, &%s);", at_v(m, id, "_by").s, at_v(m, t, "_m").s,
                at_v(m, t, "_x").s,

@@ -144,23 +144,6 @@ SX_DEVICE void sx_put_p(float *s_v, int tid, int row, const float *x, const floa
     *sx_slot(s_v, tid, row) = sum;
 }
 
-/* The same from their exponentials, and of two classes, where own is the label's and by the other's. */
-SX_DEVICE void sx_put_kept(float *s_v, int tid, int row, const float *e, const float *by)
-{
-    float sum = 0.0f;
-    SX_EACH(v) sum = fmaf(e[v], by[v], sum);
-    *sx_slot(s_v, tid, row) = sum;
-}
-
-SX_DEVICE void sx_put_pair(float *s_v, int tid, const float *own, const float *by, const int *y)
-{
-    SX_UNROLL for (int c = 0; c < 2; c++) {
-        float w[SX_V];
-        SX_EACH(v) w[v] = y[v] == c ? own[v] : y[v] < SX_CLASSES ? by[v] : 0.0f;
-        *sx_slot(s_v, tid, c) = sx_all(w);
-    }
-}
-
 SX_DEVICE void sx_clear(float *slot, int from, int to)
 {
     SX_UNROLL for (int i = from; i < to; i++) slot[i * SX_WARP_ROW] = 0.0f;
